@@ -1,0 +1,84 @@
+"""Every key of a run, with the reference recipe's values; the other files start from it."""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    c = ConfigDict()
+    c.seed = 0
+    c.devices = 0  # devices in the mesh; 0 = all that JAX sees
+
+    c.data = ConfigDict()
+    c.data.name = "celebamask_hq_d"  # a builder in tfds_builders
+    c.data.config = "official"  # the builder's config; for CelebAMask-HQ the merge order
+    c.data.data_dir = "~/tensorflow_datasets"  # where tfds_builders.build wrote
+    c.data.size = 512  # side that images are resized to, in pixels
+    c.data.shuffle_buffer = 2048  # undecoded examples held for shuffling
+    c.data.cache = False  # keep the decoded split in memory (small sets)
+
+    c.augment = ConfigDict()
+    c.augment.crop = 448  # side of the training crop
+    c.augment.scales = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+    c.augment.flip = 0.5  # probability
+    c.augment.rotate = 10.0  # largest angle, degrees
+    c.augment.jitter = 0.5  # brightness, contrast, saturation factors from 1 -+ this
+
+    c.model = ConfigDict()
+    c.model.backbone = 18  # ResNet-18, 34 or 50
+    c.model.width = 1.0  # factor on the parsers' channels
+    c.model.depth_channels = 3  # depth enters its parser as 3 equal channels, or 1
+    c.model.depth_statistics = "shared"  # BatchNorm of real and translated depth; or "split"
+    c.model.translator_features = 64  # of the U-Net's first level
+    c.model.translator_dropout = 0.0
+    c.model.discriminator_features = 64
+    c.model.dtype = "float32"  # of the computation; parameters stay float32; or "bfloat16"
+
+    # Weights of the terms; at 0 a term is not computed and its networks are not made.
+    c.loss = ConfigDict()
+    c.loss.rgb = 1.0
+    c.loss.depth = 1.0
+    c.loss.e2e = 1.0  # labels on translated depth: reaches depth parser and translator
+    c.loss.mutual = 1.0
+    c.loss.translation = 10.0  # L1 on depth in [-1, 1]
+    c.loss.adversarial = 0.0
+    c.loss.mutual_kind = "kl"  # or "l2"
+    c.loss.temperature = 1.0  # logit temperature of mutual learning
+    c.loss.stop_gradient = True  # the teacher of each direction stays fixed
+    c.loss.auxiliary = 1.0  # weight of the two auxiliary heads
+    c.loss.ohem_threshold = 0.7  # pixels below this probability are hard
+    c.loss.ohem_min_fraction = 1 / 16  # at least this share of the pixels counts
+
+    c.optim = ConfigDict()
+    c.optim.kind = "sgd"  # of the parsers; or "adamw"
+    c.optim.rate = 1e-2
+    c.optim.momentum = 0.9
+    c.optim.weight_decay = 5e-4  # kernels only
+    c.optim.head_factor = 10.0  # on the rate of the fusion module and the heads
+    c.optim.schedule = "poly"  # or "cosine", "constant"
+    c.optim.power = 0.9
+    c.optim.warmup_steps = 1000
+    c.optim.warmup_rate = 1e-5
+    c.optim.translator_rate = 2e-4  # Adam
+    c.optim.discriminator_rate = 2e-5  # Adam
+
+    c.train = ConfigDict()
+    c.train.steps = 80_000
+    c.train.batch = 16  # over all devices
+    c.train.ema = 0.0  # decay of the running average of parameters; 0 = off
+
+    c.eval = ConfigDict()
+    c.eval.every = 2000  # steps between evaluations on the validation split
+    c.eval.batch = 16
+    c.eval.label_size = 512  # side at which scores are counted; 0 = data.size
+    c.eval.split = "test"  # of --mode evaluate; training always uses "validation"
+    c.eval.pictures = 8  # examples on the picture that --mode evaluate writes
+
+    c.log = ConfigDict()
+    c.log.every = 50  # steps
+    c.log.pictures_every = 2000
+
+    c.checkpoint = ConfigDict()
+    c.checkpoint.every = 1000  # steps
+    c.checkpoint.keep = 2  # latest ones; the best one is kept besides
+    c.checkpoint.best = ""  # route whose mean F1 chooses the best; "" = fusion, rgb, depth
+    return c

@@ -1,0 +1,24 @@
+"""The embedded default: the full system on procedural heads, sized for two CPU cores."""
+
+from configs import base
+
+
+def get_config():
+    c = base.get_config()
+    c.data.name = "synthetic_heads"
+    c.data.config = "96"
+    c.data.size = 96
+    c.data.cache = True
+    c.augment.crop = 96
+    c.augment.scales = (0.8, 1.0, 1.25, 1.5)
+    c.model.width = 0.5
+    c.model.translator_features = 24
+    c.optim.warmup_steps = 50
+    c.train.steps = 400
+    c.train.batch = 8
+    c.eval.every = 200
+    c.eval.label_size = 0
+    c.log.every = 20
+    c.log.pictures_every = 200
+    c.checkpoint.every = 100
+    return c

@@ -1,0 +1,1 @@
+"""Where batches come from: prepared datasets, augmentation on the device, synthetic heads."""

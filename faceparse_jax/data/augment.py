@@ -1,0 +1,198 @@
+"""Augmentation and normalisation on the device, as pure functions.
+
+Image, depth and label of an example pass through one affine map; each pixel of the
+crop looks up its source once. Image values are interpolated bilinearly, labels by
+nearest neighbour, depth linearly among valid pixels only, so that "no depth" (0) never
+mixes into depth values. Pixels from outside the frame get label `IGNORE`, no depth
+and the mean colour.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped, UInt8
+
+from faceparse_jax.labels import IGNORE
+
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
+"""ImageNet's statistics, as in the public BiSeNet recipe."""
+
+NO_DEPTH = -1.0
+"""Normalised value of pixels without depth, and the far end of the translator's tanh."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Augment:
+    """What is drawn at random for each training example.
+
+    Attributes:
+        crop: side of the square crop in pixels.
+        mirror: class ids after mirroring (`labels.Scheme.mirror`).
+        scales: factors of the random scale, one drawn per example.
+        flip: probability of mirroring.
+        rotate: largest rotation to either side, in degrees.
+        jitter: brightness, contrast and saturation factors are drawn from 1 -+ jitter.
+    """
+
+    crop: int
+    mirror: tuple[int, ...]
+    scales: tuple[float, ...] = (1.0,)
+    flip: float = 0.0
+    rotate: float = 0.0
+    jitter: float = 0.0
+
+
+def normalise_image(image: Shaped[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
+    """sRGB in 0..255 to ImageNet-normalised float32."""
+    mean, std = np.float32(IMAGE_MEAN), np.float32(IMAGE_STD)
+    return (image.astype(jnp.float32) / 255 - mean) / std
+
+
+def normalise_depth(depth: Shaped[Array, "*b h w 1"]) -> Float[Array, "*b h w 1"]:
+    """Depth in 0..255 (0 = none, larger = farther) to [-1, 1]; `NO_DEPTH` where there is none."""
+    return depth.astype(jnp.float32) / 127.5 - 1
+
+
+def depth_to_u8(depth: Float[Array, "*b h w 1"]) -> UInt8[Array, "*b h w 1"]:
+    """The inverse of `normalise_depth`, rounded and clipped."""
+    return jnp.clip(jnp.round((depth + 1) * 127.5), 0, 255).astype(jnp.uint8)
+
+
+def prepare(batch: dict[str, Array]) -> dict[str, Array]:
+    """Normalises a batch without augmentation; keys that are absent stay absent."""
+    ready = dict(batch)
+    if "image" in batch:
+        ready["image"] = normalise_image(batch["image"])
+    if "depth" in batch:
+        ready["depth"] = normalise_depth(batch["depth"])
+    if "label" in batch:
+        ready["label"] = batch["label"].astype(jnp.int32)
+    return ready
+
+
+def source_grid(
+    key: PRNGKeyArray, shape: tuple[int, int], augment: Augment
+) -> tuple[Float[Array, "c c"], Float[Array, "c c"], Bool[Array, ""]]:
+    """Draws the geometry of one example.
+
+    Returns:
+        Row and column in the source image, in pixels, of every pixel of the crop, and
+        whether the example is mirrored. At scale 1 without rotation they are integers.
+    """
+    height, width = shape
+    crop = augment.crop
+    scale_key, row_key, column_key, flip_key, angle_key = jax.random.split(key, 5)
+    scale = jax.random.choice(scale_key, jnp.asarray(augment.scales, jnp.float32))
+    flip = jax.random.bernoulli(flip_key, augment.flip)
+    angle = jnp.deg2rad(jax.random.uniform(angle_key, minval=-1.0) * augment.rotate)
+
+    centred = jnp.arange(crop, dtype=jnp.float32) - (crop - 1) / 2
+    rows, columns = jnp.meshgrid(centred, centred, indexing="ij")
+    if augment.rotate:
+        cosine, sine = jnp.cos(angle), jnp.sin(angle)
+        rows, columns = cosine * rows + sine * columns, cosine * columns - sine * rows
+
+    def place(key, offsets, length):
+        # The crop lies inside the scaled image, or around it where that is smaller.
+        slack = jnp.round(scale * length) - crop
+        start = jnp.floor(jax.random.uniform(key) * (jnp.abs(slack) + 1)) * jnp.sign(slack)
+        return (offsets + (crop - 1) / 2 + start + 0.5) / scale - 0.5
+
+    rows = place(row_key, rows, height)
+    columns = place(column_key, columns, width)
+    return rows, jnp.where(flip, width - 1 - columns, columns), flip
+
+
+def sample(
+    image: UInt8[Array, "h w 3"],
+    depth: UInt8[Array, "h w 1"],
+    label: UInt8[Array, "h w"],
+    rows: Float[Array, "c c"],
+    columns: Float[Array, "c c"],
+) -> tuple[Float[Array, "c c 3"], Float[Array, "c c 1"], Int[Array, "c c"], Bool[Array, "c c"]]:
+    """Looks up image, depth and label at fractional source positions.
+
+    Returns:
+        Image and depth in 0..255, label, and which pixels come from inside the frame;
+        outside it the label is `IGNORE` and the depth 0.
+    """
+    height, width = label.shape
+    inside = (rows > -0.5) & (rows < height - 0.5) & (columns > -0.5) & (columns < width - 0.5)
+    stacked = jnp.concatenate([image, depth, label[..., None]], axis=-1).reshape(-1, 5)
+
+    top, left = jnp.floor(rows), jnp.floor(columns)
+    down, right = rows - top, columns - left
+
+    def tap(row, column):
+        row = jnp.clip(row.astype(jnp.int32), 0, height - 1)
+        column = jnp.clip(column.astype(jnp.int32), 0, width - 1)
+        return stacked[row * width + column]
+
+    taps = jnp.stack([tap(top + i, left + j) for i in (0, 1) for j in (0, 1)])
+    weights = jnp.stack(
+        [(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right]
+    )
+    colours = jnp.einsum("tij,tijc->ijc", weights, taps[..., :3].astype(jnp.float32))
+
+    nearest = 2 * (down >= 0.5).astype(jnp.int32) + (right >= 0.5)
+    nearest = jnp.take_along_axis(taps, nearest[None, ..., None], axis=0)[0]
+    depths = taps[..., 3].astype(jnp.float32)
+    valid = jnp.where(depths > 0, weights, 0.0)
+    # The nearest tap weighs at least a quarter, so the sum is positive where it is valid.
+    mixed = jnp.sum(valid * depths, axis=0) / jnp.maximum(jnp.sum(valid, axis=0), 1e-6)
+    mixed = jnp.where(inside & (nearest[..., 3] > 0), mixed, 0.0)
+    classes = jnp.where(inside, nearest[..., 4].astype(jnp.int32), IGNORE)
+    return colours, mixed[..., None], classes, inside
+
+
+def jitter_colours(
+    key: PRNGKeyArray, image: Float[Array, "h w 3"], strength: float
+) -> Float[Array, "h w 3"]:
+    """Random brightness, contrast and saturation of an image in 0..255, clipped to it.
+
+    Each factor is drawn from 1 -+ strength; contrast blends with the mean luma and
+    saturation with each pixel's (as Pillow's ImageEnhance, ITU-R 601 luma).
+    """
+    brightness, contrast, saturation = jax.random.uniform(
+        key, (3,), minval=max(1 - strength, 0.0), maxval=1 + strength
+    )
+
+    def luma(x):
+        return jnp.sum(x * np.float32((0.299, 0.587, 0.114)), axis=-1, keepdims=True)
+
+    image = jnp.clip(image * brightness, 0, 255)
+    grey = jnp.mean(luma(image))
+    image = jnp.clip(grey + (image - grey) * contrast, 0, 255)
+    grey = luma(image)
+    return jnp.clip(grey + (image - grey) * saturation, 0, 255)
+
+
+def augment_batch(key: PRNGKeyArray, batch: dict[str, Array], augment: Augment) -> dict[str, Array]:
+    """Augments and normalises a training batch.
+
+    Args:
+        key: one key for the batch; row i draws from ``fold_in(key, i)``.
+        batch: image u8 [b h w 3], depth u8 [b h w 1], label u8 [b h w], has_depth [b].
+
+    Returns:
+        image [b c c 3] and depth [b c c 1] normalised, label i32 [b c c], has_depth [b].
+    """
+    mirror = np.arange(256, dtype=np.int32)
+    mirror[: len(augment.mirror)] = augment.mirror
+
+    def one(row, image, depth, label):
+        geometry_key, colour_key = jax.random.split(jax.random.fold_in(key, row))
+        rows, columns, flip = source_grid(geometry_key, label.shape, augment)
+        image, depth, label, inside = sample(image, depth, label, rows, columns)
+        label = jnp.where(flip, jnp.asarray(mirror)[label], label)
+        if augment.jitter:
+            image = jitter_colours(colour_key, image, augment.jitter)
+        image = jnp.where(inside[..., None], normalise_image(image), 0.0)
+        return image, normalise_depth(depth), label
+
+    rows = jnp.arange(batch["label"].shape[0])
+    image, depth, label = jax.vmap(one)(rows, batch["image"], batch["depth"], batch["label"])
+    return {"image": image, "depth": depth, "label": label, "has_depth": batch["has_depth"]}

@@ -1,0 +1,136 @@
+"""From the config to the frozen values that the steps take. Nothing below reads a config."""
+
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+import ml_collections
+
+from faceparse_jax.data.augment import Augment
+from faceparse_jax.errors import InputError
+from faceparse_jax.labels import Scheme
+from faceparse_jax.models.bisenet import BiSeNet
+from faceparse_jax.models.pix2pix import PatchGAN, UNet, unet_levels
+from faceparse_jax.optim import Optimizer, gan_direction, parser_direction, schedule
+from faceparse_jax.state import Nets, Weights
+
+Config = ml_collections.ConfigDict | ml_collections.FrozenConfigDict
+
+
+def _choice(config: Config, key: str, allowed: tuple):
+    section, name = key.split(".")
+    value = config[section][name]
+    if value not in allowed:
+        raise InputError(
+            f"config.{key}",
+            repr(value),
+            " or ".join(map(repr, allowed)),
+            f"set --config.{key}={allowed[0]}",
+        )
+    return value
+
+
+def weights(config: Config) -> Weights:
+    """The terms' weights.
+
+    Raises:
+        InputError: a negative weight, no term at all, or an unknown kind.
+    """
+    loss = config.loss
+    for term in ("rgb", "depth", "e2e", "mutual", "translation", "adversarial"):
+        if loss[term] < 0:
+            raise InputError(
+                f"config.loss.{term}",
+                f"{loss[term]}",
+                "a weight of at least 0",
+                f"set --config.loss.{term}=0 to leave the term out",
+            )
+    _choice(config, "loss.mutual_kind", ("kl", "l2"))
+    if not loss.temperature > 0:
+        raise InputError(
+            "config.loss.temperature", f"{loss.temperature}", "more than 0", "set it to 1"
+        )
+    value = Weights(**loss)
+    if not value.networks():
+        raise InputError(
+            "config.loss", "every weight at 0", "at least one term", "set --config.loss.rgb=1"
+        )
+    return value
+
+
+def nets(config: Config, num_classes: int) -> Nets:
+    """The networks that the terms of `config` need."""
+    model = config.model
+    dtype = jnp.dtype(_choice(config, "model.dtype", ("float32", "bfloat16")))
+    _choice(config, "model.backbone", (18, 34, 50))
+    _choice(config, "model.depth_channels", (3, 1))
+    _choice(config, "model.depth_statistics", ("shared", "split"))
+    needed = weights(config).networks()
+
+    def parser():
+        return BiSeNet(num_classes, model.backbone, model.width, dtype=dtype)
+
+    # The U-Net must fit the crop that it trains on and the size that it predicts at.
+    levels = min(unet_levels(config.augment.crop), unet_levels(config.data.size))
+    if "translator" in needed and levels < 2:
+        raise InputError(
+            "config.augment.crop and config.data.size",
+            f"{config.augment.crop} and {config.data.size}",
+            "sides that divide by 4 at least, by 32 or more for a deep translator",
+            "set --config.data.size=512 --config.augment.crop=448",
+        )
+    made = {
+        "rgb": parser,
+        "depth": parser,
+        "translator": lambda: UNet(
+            levels, model.translator_features, model.translator_dropout, dtype=dtype
+        ),
+        "discriminator": lambda: PatchGAN(model.discriminator_features, dtype=dtype),
+    }
+    return Nets(
+        **{name: made[name]() for name in needed},
+        depth_channels=model.depth_channels,
+        split_statistics=model.depth_statistics == "split",
+    )
+
+
+def optimizers(config: Config) -> Mapping[str, Optimizer]:
+    """An optimiser for every network name."""
+    optim = config.optim
+    _choice(config, "optim.kind", ("sgd", "adamw"))
+    _choice(config, "optim.schedule", ("poly", "cosine", "constant"))
+    parser = parser_direction(
+        optim.kind,
+        momentum=optim.momentum,
+        weight_decay=optim.weight_decay,
+        head_factor=optim.head_factor,
+    )
+
+    def rate(peak):
+        return schedule(
+            optim.schedule,
+            peak,
+            config.train.steps,
+            optim.warmup_steps,
+            optim.warmup_rate,
+            optim.power,
+        )
+
+    return {
+        "rgb": Optimizer(parser, rate(optim.rate)),
+        "depth": Optimizer(parser, rate(optim.rate)),
+        "translator": Optimizer(gan_direction(), rate(optim.translator_rate)),
+        "discriminator": Optimizer(gan_direction(), rate(optim.discriminator_rate)),
+    }
+
+
+def augment(config: Config, scheme: Scheme) -> Augment:
+    """The random changes to training examples."""
+    value = Augment(mirror=scheme.mirror, **config.augment)
+    if not 0 <= value.jitter < 1 or not 0 <= value.flip <= 1 or min(value.scales) <= 0:
+        raise InputError(
+            "config.augment",
+            f"jitter {value.jitter}, flip {value.flip}, scales {value.scales}",
+            "jitter in [0, 1), flip in [0, 1], scales above 0",
+            "see configs/base.py",
+        )
+    return value

@@ -1,0 +1,148 @@
+"""The loss terms: arrays in, scalar out; no parameters, no configuration, no state.
+
+Every mean divides by at least one, so a batch whose pixels are all ignored, or one
+without depth, gives 0 with gradient 0 and never NaN. A NaN in the logits stays a NaN.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from faceparse_jax.labels import IGNORE
+
+
+def masked_mean(values: Float[Array, "*s"], mask: Bool[Array, "*s"]) -> Float[Array, ""]:
+    """Mean of the values where the mask holds; 0 where it holds nowhere."""
+    total = jnp.sum(jnp.where(mask, values, 0.0))
+    return total / jnp.maximum(jnp.sum(mask, dtype=jnp.float32), 1.0)
+
+
+def kth_largest(values: Float[Array, " n"], k: Int[Array, ""]) -> Float[Array, ""]:
+    """The exact k-th largest of non-negative float32 values, k >= 1.
+
+    Bisects over the bit patterns, whose order is that of the values: 31 counting
+    passes, cheaper than a sort on every backend, and over a sharded array each pass is
+    one scalar sum across the devices.
+    """
+    bits = jax.lax.bitcast_convert_type(values.astype(jnp.float32), jnp.int32)
+
+    def halve(_, bounds):
+        low, high = bounds
+        middle = low + (high - low) // 2
+        enough = jnp.sum(bits >= middle) >= k
+        return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
+
+    bounds = jnp.int32(0), jnp.int32(0x7F800001)
+    low, _ = jax.lax.fori_loop(0, 31, halve, bounds)
+    return jax.lax.bitcast_convert_type(low, jnp.float32)
+
+
+def cross_entropy(
+    logits: Float[Array, "b h w k"], label: Int[Array, "b h w"]
+) -> Float[Array, "b h w"]:
+    """Cross-entropy of each pixel in nats; 0 where the label is `IGNORE`."""
+    valid = label != IGNORE
+    picked = jax.nn.one_hot(jnp.where(valid, label, 0), logits.shape[-1], dtype=logits.dtype)
+    # A product with a one-hot instead of a gather: the gather's gradient is a scatter.
+    loss = jax.nn.logsumexp(logits, axis=-1) - jnp.sum(logits * picked, axis=-1)
+    return jnp.where(valid, loss, 0.0)
+
+
+def ohem_cross_entropy(
+    logits: Float[Array, "b h w k"],
+    label: Int[Array, "b h w"],
+    threshold: float = 0.7,
+    min_fraction: float = 1 / 16,
+) -> Float[Array, ""]:
+    """Cross-entropy over the hard pixels: online hard example mining.
+
+    Keeps the pixels whose true class has probability below `threshold`, and at least
+    `min_fraction` of the valid pixels of the whole batch, the hardest first
+    (zllrunning/face-parsing.PyTorch, `OhemCELoss`, there per GPU and counting ignored
+    pixels too). ``min_fraction=1`` gives the plain mean.
+    """
+    loss = cross_entropy(logits, label)
+    valid = label != IGNORE
+    # abs turns -0.0 into 0.0, whose bit pattern sorts right.
+    frozen = jnp.abs(jax.lax.stop_gradient(loss)).reshape(-1)
+    count = jnp.sum(valid)
+    k = jnp.clip(jnp.ceil(count * min_fraction).astype(jnp.int32), 1, frozen.size)
+    cut = jnp.minimum(-jnp.log(threshold), kth_largest(frozen, k))
+    # "Not below" keeps NaN, which "at least" would drop in silence.
+    keep = valid & ~(loss < cut)
+    return masked_mean(loss, keep)
+
+
+def segmentation(
+    heads: tuple[Float[Array, "b h w k"], ...],
+    label: Int[Array, "b h w"],
+    *,
+    auxiliary: float,
+    threshold: float,
+    min_fraction: float,
+) -> Float[Array, ""]:
+    """OHEM cross-entropy of the main head plus `auxiliary` times that of each other head."""
+    main, *others = (ohem_cross_entropy(head, label, threshold, min_fraction) for head in heads)
+    return main + auxiliary * sum(others, jnp.float32(0.0))
+
+
+def mutual(
+    a: Float[Array, "b h w k"],
+    b: Float[Array, "b h w k"],
+    mask: Bool[Array, "b h w"],
+    *,
+    kind: str,
+    temperature: float = 1.0,
+    stop_gradient: bool = True,
+) -> Float[Array, ""]:
+    """Two parsers teach each other: the mean over pixels of both directions' distance.
+
+    Args:
+        a, b: logits of the two parsers for the same pixels.
+        mask: pixels that take part.
+        kind: ``kl``, temperature^2 * (KL(b || a) + KL(a || b)) of the tempered softmax
+            (Zhang et al., Deep Mutual Learning, CVPR 2018, eq. 3-6; Hinton et al. 2015
+            for the temperature), or ``l2``, the squared distance of the probabilities
+            once per direction.
+        temperature: logit temperature, > 0.
+        stop_gradient: each direction moves its student only, as in Deep Mutual Learning.
+    """
+    log_a = jax.nn.log_softmax(a / temperature)
+    log_b = jax.nn.log_softmax(b / temperature)
+
+    def distance(student, teacher):
+        if stop_gradient:
+            teacher = jax.lax.stop_gradient(teacher)
+        if kind == "kl":
+            per_class = jnp.exp(teacher) * (teacher - student) * temperature**2
+        elif kind == "l2":
+            per_class = jnp.square(jnp.exp(teacher) - jnp.exp(student))
+        else:
+            raise ValueError(f"mutual learning is 'kl' or 'l2', not {kind!r}")
+        return masked_mean(jnp.sum(per_class, axis=-1), mask)
+
+    return distance(log_a, log_b) + distance(log_b, log_a)
+
+
+def translation(
+    translated: Float[Array, "b h w 1"], depth: Float[Array, "b h w 1"], mask: Bool[Array, "b h w"]
+) -> Float[Array, ""]:
+    """L1 between translated and real depth, both in [-1, 1] (pix2pix, Isola et al. 2017, eq. 3)."""
+    return masked_mean(jnp.abs(translated - depth)[..., 0], mask)
+
+
+def _rows(logits: Float[Array, "b h w 1"], rows: Bool[Array, " b"]) -> Bool[Array, "b h w 1"]:
+    return jnp.broadcast_to(rows[:, None, None, None], logits.shape)
+
+
+def adversarial(fake: Float[Array, "b h w 1"], rows: Bool[Array, " b"]) -> Float[Array, ""]:
+    """The translator's non-saturating GAN loss on patch logits (pix2pix, "vanilla")."""
+    return masked_mean(jax.nn.softplus(-fake), _rows(fake, rows))
+
+
+def discrimination(
+    real: Float[Array, "b h w 1"], fake: Float[Array, "b h w 1"], rows: Bool[Array, " b"]
+) -> Float[Array, ""]:
+    """The discriminator's loss: half the sum over real and translated pairs (pix2pix)."""
+    loss = 0.5 * (jax.nn.softplus(-real) + jax.nn.softplus(fake))
+    return masked_mean(loss, _rows(fake, rows))

@@ -1,0 +1,111 @@
+"""Flags to a frozen config to one mode.
+
+    python -m faceparse_jax.main --config configs/celebamask_hq_d.py --workdir runs/full
+    python -m faceparse_jax.main --workdir runs/full --mode evaluate
+    python -m faceparse_jax.main --workdir runs/full --mode predict --image photo.jpg --out parsed
+
+Any key of the config can be overridden: ``--config.optim.rate=0.005``. Evaluation and
+prediction take networks and data from the run in the workdir; where evaluation is given
+``--config`` too, its `eval` keys, `devices` and `data.data_dir` replace the run's own.
+"""
+
+import os
+import pathlib
+import sys
+
+# Before anything imports TensorFlow or JAX.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/faceparse_jax/compiled")
+)
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from faceparse_jax.errors import InputError
+
+EXIT_BAD_INPUT = 2
+MODES = ("train", "evaluate", "predict")
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment in configs/.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder.", required=True)
+_MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
+_CHECKPOINT = flags.DEFINE_enum(
+    "checkpoint", "best", ["best", "last"], "Which checkpoint to evaluate or predict with."
+)
+_IMAGE = flags.DEFINE_string("image", None, "predict: a photo, or a folder of photos.")
+_DEPTH = flags.DEFINE_string("depth", None, "predict: a depth map, or a folder of them.")
+_OUT = flags.DEFINE_string("out", None, "predict: the folder to write to.")
+_PROBABILITIES = flags.DEFINE_bool("probabilities", False, "predict: write class probabilities.")
+
+
+def _need_config():
+    if _CONFIG.value is None:
+        raise InputError(
+            "--config",
+            "nothing",
+            "an experiment",
+            "add --config configs/synthetic_heads.py or another file of configs/",
+        )
+    return _CONFIG.value
+
+
+def run(_) -> None:
+    workdir = pathlib.Path(_WORKDIR.value).expanduser()
+    # Imported here, so that --help and a wrong flag answer at once.
+    if _MODE.value == "train":
+        from faceparse_jax.train import train
+
+        train(_need_config(), workdir)
+    elif _MODE.value == "evaluate":
+        from faceparse_jax.evaluate import evaluate_run
+
+        evaluate_run(workdir, _CHECKPOINT.value, _CONFIG.value)
+    else:
+        from faceparse_jax.predict import load, predict_files
+
+        if _OUT.value is None or (_IMAGE.value is None and _DEPTH.value is None):
+            raise InputError(
+                "--mode predict",
+                "no --out" if _OUT.value is None else "neither --image nor --depth",
+                "an input and a folder for the output",
+                "add --image photo.jpg (or --depth depth.png, or both) --out parsed",
+            )
+        parser = load(workdir, checkpoint=_CHECKPOINT.value)
+        predict_files(
+            parser, _IMAGE.value, _DEPTH.value, _OUT.value, probabilities=_PROBABILITIES.value
+        )
+
+
+def main() -> None:
+    logging.set_verbosity(logging.WARNING)
+    try:
+        app.run(run, flags_parser=_parse)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        rest = flags.FLAGS(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            "command line",
+            reason,
+            "flags of faceparse_jax.main and keys of configs/base.py",
+            "run python -m faceparse_jax.main --help, and see configs/base.py for the keys",
+        ) from error
+    if len(rest) > 1:
+        raise InputError(
+            "command line",
+            f"stray words {rest[1:]}",
+            "flags only, as --name=value",
+            "run python -m faceparse_jax.main --help",
+        )
+    return rest
+
+
+if __name__ == "__main__":
+    main()

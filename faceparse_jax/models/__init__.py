@@ -1,0 +1,1 @@
+"""The networks: BiSeNet parsers, the pix2pix translator and its discriminator."""

@@ -1,0 +1,270 @@
+"""Training and inference steps: pure functions of arrays and frozen values.
+
+The networks learn together in one jitted step: the RGB parser from images, the depth
+parser from depth and from translated depth, the translator from paired depth and,
+through the depth parser, from labels. A term of weight 0 is not traced at all.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+
+from faceparse_jax import losses, metrics
+from faceparse_jax.data.augment import Augment, augment_batch, depth_to_u8, prepare
+from faceparse_jax.labels import IGNORE
+from faceparse_jax.optim import Optimizer
+from faceparse_jax.state import Nets, TrainState, Variables, Weights
+
+
+def _fill_rows(
+    depth: Float[Array, "b h w 1"], has_depth: Bool[Array, " b"]
+) -> Float[Array, "b h w 1"]:
+    """Rows without depth replaced by rows that have it, in turn.
+
+    So the batch statistics of a pass over real depth come from real depth alone; the
+    losses leave the replaced rows out. A batch without any depth comes back as it is.
+    """
+    order = jnp.argsort(~has_depth, stable=True)
+    turn = jnp.arange(has_depth.size) % jnp.maximum(jnp.sum(has_depth), 1)
+    return depth[jnp.where(has_depth, jnp.arange(has_depth.size), order[turn])]
+
+
+def _where_rows(rows: Bool[Array, " b"], a: PyTree, b: PyTree) -> PyTree:
+    return jax.tree.map(lambda x, y: jnp.where(rows[:, None, None, None], x, y), a, b)
+
+
+def _objective(params, batch_stats, data, key, *, nets: Nets, weights: Weights):
+    """Weighted sum of the terms; also the terms, new statistics and the translated depth."""
+    image, depth, label, has_depth = (data[k] for k in ("image", "depth", "label", "has_depth"))
+    in_frame = label != IGNORE
+    with_depth = in_frame & has_depth[:, None, None]
+    stats = dict(batch_stats)
+    terms = {}
+
+    def run(name, *inputs, statistics=None, **rngs):
+        statistics = statistics or name
+        variables = {"params": params[name], "batch_stats": stats[statistics]}
+        out, new = getattr(nets, name).apply(
+            variables, *inputs, train=True, mutable=["batch_stats"], rngs=rngs
+        )
+        return out, new.get("batch_stats", {})
+
+    def segmentation(heads, label):
+        return losses.segmentation(
+            heads,
+            label,
+            auxiliary=weights.auxiliary,
+            threshold=weights.ohem_threshold,
+            min_fraction=weights.ohem_min_fraction,
+        )
+
+    rgb_heads = real_heads = fake_heads = translated = None
+    if weights.rgb or weights.mutual:
+        rgb_heads, stats["rgb"] = run("rgb", image)
+    if weights.rgb:
+        terms["rgb"] = segmentation(rgb_heads, label)
+    if nets.translator:
+        translated, stats["translator"] = run("translator", image, dropout=key)
+
+    needs_real = bool(weights.depth or weights.mutual)
+    needs_fake = nets.translator is not None and bool(weights.e2e or weights.mutual)
+    channels = nets.depth_channels
+    if needs_real:
+        real = jnp.repeat(_fill_rows(depth, has_depth), channels, -1)
+    if needs_fake:
+        fake = jnp.repeat(translated, channels, -1)
+    if needs_real and needs_fake and not nets.split_statistics:
+        heads, stats["depth"] = run("depth", jnp.concatenate([real, fake]))
+        half = label.shape[0]
+        real_heads = tuple(head[:half] for head in heads)
+        fake_heads = tuple(head[half:] for head in heads)
+    else:
+        if needs_real:
+            real_heads, new = run("depth", real)
+            any_depth = jnp.any(has_depth)  # else the pass saw nothing worth remembering
+            stats["depth"] = jax.tree.map(
+                lambda n, o: jnp.where(any_depth, n, o), new, stats["depth"]
+            )
+        if needs_fake:
+            which = "depth_translated" if nets.split_statistics else "depth"
+            fake_heads, stats[which] = run("depth", fake, statistics=which)
+
+    if weights.depth:
+        terms["depth"] = segmentation(real_heads, jnp.where(with_depth, label, IGNORE))
+    if weights.e2e:
+        terms["e2e"] = segmentation(fake_heads, label)
+    if weights.mutual:
+        taught, mask = real_heads[0], with_depth
+        if needs_fake:
+            taught, mask = _where_rows(has_depth, real_heads[0], fake_heads[0]), in_frame
+        terms["mutual"] = losses.mutual(
+            rgb_heads[0],
+            taught,
+            mask,
+            kind=weights.mutual_kind,
+            temperature=weights.temperature,
+            stop_gradient=weights.stop_gradient,
+        )
+    if weights.translation:
+        terms["translation"] = losses.translation(translated, depth, with_depth)
+    if weights.adversarial:
+        fake_patches, _ = run("discriminator", image, translated)
+        terms["adversarial"] = losses.adversarial(fake_patches, has_depth)
+    total = sum((getattr(weights, name) * term for name, term in terms.items()), jnp.float32(0))
+    return total, (terms, stats, translated)
+
+
+def _discriminate(params, batch_stats, data, translated, *, nets: Nets):
+    """The discriminator's own loss on real and (frozen) translated pairs."""
+    rows = data["has_depth"]
+    pairs = (
+        jnp.concatenate([data["image"], data["image"]]),
+        jnp.concatenate([_fill_rows(data["depth"], rows), jax.lax.stop_gradient(translated)]),
+    )
+    patches, new = nets.discriminator.apply(
+        {"params": params, "batch_stats": batch_stats}, *pairs, train=True, mutable=["batch_stats"]
+    )
+    real, fake = jnp.split(patches, 2)
+    return losses.discrimination(real, fake, rows), new.get("batch_stats", {})
+
+
+def train_step(
+    state: TrainState,
+    batch: dict[str, Array],
+    key: PRNGKeyArray,
+    *,
+    nets: Nets,
+    txs: Mapping[str, Optimizer],
+    weights: Weights,
+    augment: Augment,
+    ema: float = 0.0,
+) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
+    """One update of all networks.
+
+    Args:
+        state: the state before the step; may be donated.
+        batch: image u8 [b h w 3], depth u8 [b h w 1], label u8 [b h w], has_depth [b].
+        key: the run's key; the step's own randomness is ``fold_in(key, state.step)``.
+        ema: decay of the running average; 0 when the state has none.
+
+    Returns:
+        The state after the step and scalars: ``loss``, ``loss/<term>``, ``rate/<net>``,
+        ``gradient_norm/<net>``, ``batch/with_depth`` and ``batch/valid`` (fractions).
+    """
+    augment_key, net_key = jax.random.split(jax.random.fold_in(key, state.step))
+    batch = {k: batch[k] for k in ("image", "depth", "label", "has_depth")}
+    data = augment_batch(augment_key, batch, augment)
+
+    learners = {k: v for k, v in state.params.items() if k != "discriminator"}
+
+    def objective(learners):
+        params = state.params | learners
+        return _objective(params, state.batch_stats, data, net_key, nets=nets, weights=weights)
+
+    (loss, (terms, stats, translated)), grads = jax.value_and_grad(objective, has_aux=True)(
+        learners
+    )
+    if weights.adversarial:
+        (terms["discriminator"], stats["discriminator"]), grads["discriminator"] = (
+            jax.value_and_grad(_discriminate, has_aux=True)(
+                state.params["discriminator"],
+                state.batch_stats["discriminator"],
+                data,
+                translated,
+                nets=nets,
+            )
+        )
+
+    params, opt_state, scalars = {}, {}, {"loss": loss}
+    scalars |= {f"loss/{name}": term for name, term in terms.items()}
+    for name in state.params:
+        direction, opt_state[name] = txs[name].direction.update(
+            grads[name], state.opt_state[name], state.params[name]
+        )
+        rate = txs[name].rate(state.step)
+        params[name] = jax.tree.map(lambda p, d, r=rate: p - r * d, state.params[name], direction)
+        scalars[f"rate/{name}"] = rate
+        squares = jax.tree.map(lambda g: jnp.sum(jnp.square(g)), grads[name])
+        scalars[f"gradient_norm/{name}"] = jnp.sqrt(sum(jax.tree.leaves(squares)))
+    scalars["batch/with_depth"] = jnp.mean(data["has_depth"].astype(jnp.float32))
+    scalars["batch/valid"] = jnp.mean((data["label"] != IGNORE).astype(jnp.float32))
+
+    average = state.ema
+    if average:
+        # The usual ramp: early on, the average follows closely.
+        decay = jnp.minimum(ema, (1.0 + state.step) / (10.0 + state.step))
+        average = jax.tree.map(
+            lambda old, new: decay * old + (1 - decay) * new,
+            average,
+            {"params": params, "batch_stats": stats},
+        )
+    return TrainState(state.step + 1, params, stats, opt_state, average), scalars
+
+
+def predict_step(variables: Variables, batch: dict[str, Array], *, nets: Nets) -> dict[str, Array]:
+    """Class probabilities of every route that networks and inputs allow.
+
+    Args:
+        variables: by network name, as `TrainState.variables` gives them.
+        batch: any of image u8 [b h w 3] and depth u8 [b h w 1] with has_depth [b].
+
+    Returns:
+        Probabilities [b h w k] under ``rgb`` (image), ``depth`` (real depth),
+        ``depth_translated`` (translated depth) and ``fusion``: the mean of both
+        parsers, on real depth where there is one, else on translated depth. The
+        translated depth itself, u8 [b h w 1], under ``translated``.
+    """
+    data = prepare(batch)
+    out = {}
+
+    def run(name, *inputs, parameters=None):
+        return getattr(nets, name).apply(variables[parameters or name], *inputs, train=False)
+
+    def parse_depth(depth, parameters):
+        x = jnp.repeat(depth, nets.depth_channels, -1)
+        return jax.nn.softmax(run("depth", x, parameters=parameters)[0])
+
+    if nets.rgb and "image" in data:
+        out["rgb"] = jax.nn.softmax(run("rgb", data["image"])[0])
+    if nets.depth and "depth" in data:
+        out["depth"] = parse_depth(data["depth"], "depth")
+    if nets.translator and "image" in data:
+        translated = run("translator", data["image"])
+        out["translated"] = depth_to_u8(translated)
+        if nets.depth:
+            which = "depth_translated" if nets.split_statistics else "depth"
+            out["depth_translated"] = parse_depth(translated, which)
+    if "rgb" in out and ("depth" in out or "depth_translated" in out):
+        second = out.get("depth", out.get("depth_translated"))
+        if "depth" in out and "depth_translated" in out:
+            second = _where_rows(data["has_depth"], out["depth"], out["depth_translated"])
+        fused = 0.5 * (out["rgb"] + second)
+        if "depth_translated" not in out:
+            fused = _where_rows(data["has_depth"], fused, out["rgb"])
+        out["fusion"] = fused
+    return out
+
+
+def eval_step(
+    variables: Variables, batch: dict[str, Array], *, nets: Nets, num_classes: int
+) -> dict[str, Array]:
+    """Confusion counts [k k] of every route over the valid rows of a batch.
+
+    Probabilities are resized to the label's grid before the argmax. The route
+    ``depth`` counts only the rows that have depth.
+    """
+    label, mask = batch["label"], batch["mask"]
+    inputs = {k: batch[k] for k in ("image", "depth", "has_depth")}
+    counts = {}
+    for name, probabilities in predict_step(variables, inputs, nets=nets).items():
+        if name == "translated":
+            continue
+        rows = mask & batch["has_depth"] if name == "depth" else mask
+        shape = (*label.shape, probabilities.shape[-1])
+        if probabilities.shape != shape:
+            probabilities = jax.image.resize(probabilities, shape, "linear", antialias=False)
+        prediction = jnp.argmax(probabilities, axis=-1)
+        counts[name] = metrics.confusion(label, prediction, num_classes, rows)
+    return counts

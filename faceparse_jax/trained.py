@@ -1,0 +1,56 @@
+"""A trained run, opened for evaluation and prediction: networks and their variables."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax
+import ml_collections
+
+from faceparse_jax import checkpoints, from_config, labels
+from faceparse_jax.state import Nets, Variables, inference_variables, init_state
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """Networks of a checkpoint and what the checkpoint says of itself.
+
+    Attributes:
+        config: the run's config.
+        meta: seed, step, code version, dataset and merge order of the training.
+        scheme: the label scheme of the logits.
+        variables: by network, as `step.predict_step` takes them.
+    """
+
+    config: ml_collections.FrozenConfigDict
+    meta: dict[str, Any]
+    scheme: labels.Scheme
+    nets: Nets
+    variables: Variables
+
+
+def load_trained(workdir: pathlib.Path | str, which: str = "best") -> Trained:
+    """Opens the ``best`` or the ``last`` checkpoint of a workdir.
+
+    Raises:
+        InputError: no such checkpoint, or its tensors are not those of its config.
+    """
+    workdir = pathlib.Path(workdir)
+    meta = checkpoints.read_meta(workdir, which)
+    config = ml_collections.FrozenConfigDict(meta["config"])
+    scheme = labels.scheme(meta["dataset"]["scheme"])
+    nets = from_config.nets(config, scheme.num_classes)
+
+    def shapes():
+        state = init_state(
+            jax.random.key(0),
+            nets=nets,
+            txs=from_config.optimizers(config),
+            size=config.augment.crop,
+            ema=False,
+        )
+        return {"params": state.params, "batch_stats": state.batch_stats}
+
+    tree = checkpoints.load_inference(workdir, jax.eval_shape(shapes), which)
+    variables = inference_variables(tree["params"], tree["batch_stats"])
+    return Trained(config, meta, scheme, nets, variables)

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# ./run.sh           the demo: synthetic heads, training, evaluation, prediction
+# ./run.sh install   only makes the virtual environment
+# ./run.sh test      lint and tests with coverage
+# ./run.sh lock      writes constraints.txt anew from the environment
+# VENV names another folder for the environment, DEMO another one for the demo.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+venv=${VENV:-.venv}
+python=$venv/bin/python
+
+fail() { echo "error: $1" >&2; exit 2; }
+
+find_python() {
+  local name
+  for name in "${PYTHON:-python3}" python3.13 python3.12 python3.11; do
+    if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      echo "$name"
+      return
+    fi
+  done
+  fail "python3: found $(python3 --version 2>&1 || true), expected Python 3.11 or newer; next: install it, or name it with PYTHON=/path/to/python3.11"
+}
+
+install() {
+  local stamp=$venv/requirements.sha256 want
+  want=$(cat requirements.txt constraints.txt | sha256sum)
+  if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then return; fi
+  [ -x "$python" ] || "$(find_python)" -m venv "$venv" ||
+    fail "venv: found none, expected Python's venv module; next: install python3-venv"
+  echo "installing requirements.txt into $venv (some minutes)"
+  "$python" -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
+  echo "$want" >"$stamp"
+}
+
+lock() {
+  install
+  {
+    echo "# Versions of everything that requirements.txt brings along; written by ./run.sh lock."
+    "$python" -m pip list --format=freeze --exclude pip --exclude setuptools --exclude wheel
+  } >constraints.txt.new
+  mv constraints.txt.new constraints.txt
+}
+
+run_tests() {
+  install
+  "$python" -m ruff check .
+  "$python" -m ruff format --check .
+  "$python" -m pytest --cov --cov-report=term "$@"
+}
+
+case ${1:-demo} in
+  demo) install; exec "$python" -m faceparse_jax.demo --out "${DEMO:-runs/demo}" ;;
+  install) install ;;
+  test) shift; run_tests "$@" ;;
+  lock) lock ;;
+  *) fail "run.sh: found '$1', expected no argument, install, test or lock; next: ./run.sh" ;;
+esac

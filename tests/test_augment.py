@@ -1,0 +1,128 @@
+"""Augmentation: image, depth and label move together, labels stay in their set."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from faceparse_jax.data import augment as A
+from faceparse_jax.labels import CELEBAMASK_HQ, IGNORE
+
+RNG = np.random.default_rng(1)
+MIRROR = CELEBAMASK_HQ.mirror
+SIZE = 16
+
+
+def batch(rows=4, size=SIZE):
+    label = RNG.integers(0, 19, (rows, size, size)).astype(np.uint8)
+    # Depth and colour repeat the label, so that any disagreement shows.
+    depth = np.where(label > 0, 100 + label, 0)[..., None].astype(np.uint8)
+    image = np.repeat(label[..., None] * 10, 3, -1)
+    has_depth = np.ones(rows, bool)
+    return {"image": image, "depth": depth, "label": label, "has_depth": has_depth}
+
+
+def run(seed, data, **options):
+    config = A.Augment(mirror=MIRROR, **options)
+    arrays = {name: jnp.asarray(value) for name, value in data.items()}
+    return jax.device_get(A.augment_batch(jax.random.key(seed), arrays, config))
+
+
+def test_identity_without_any_change():
+    data = batch()
+    out = run(0, data, crop=SIZE)
+    np.testing.assert_array_equal(out["label"], data["label"])
+    np.testing.assert_allclose(out["image"], A.normalise_image(jnp.asarray(data["image"])))
+    np.testing.assert_allclose(out["depth"], A.normalise_depth(jnp.asarray(data["depth"])))
+
+
+def test_flip_is_an_involution_and_swaps_sides():
+    data = batch()
+    once = run(0, data, crop=SIZE, flip=1.0)
+    expected = np.asarray(MIRROR)[data["label"][:, :, ::-1]]
+    np.testing.assert_array_equal(once["label"], expected)
+    again = {
+        "image": data["image"][:, :, ::-1],
+        "depth": data["depth"][:, :, ::-1],
+        "label": once["label"].astype(np.uint8),
+        "has_depth": data["has_depth"],
+    }
+    twice = run(0, again, crop=SIZE, flip=1.0)
+    np.testing.assert_array_equal(twice["label"], data["label"])
+    np.testing.assert_allclose(twice["depth"], A.normalise_depth(jnp.asarray(data["depth"])))
+
+
+def test_crop_is_a_window_of_the_input():
+    data = batch(rows=8)
+    out = run(3, data, crop=9)
+    starts = set()
+    for i in range(8):
+        windows = np.lib.stride_tricks.sliding_window_view(data["label"][i], (9, 9))
+        hits = np.argwhere((windows == out["label"][i]).all((-1, -2)))
+        assert len(hits) == 1
+        starts.add(tuple(hits[0]))
+    assert len(starts) > 1  # rows draw their own crop
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_everything_moves_together(seed):
+    options = {"scales": (0.5, 1.5, 2.0), "flip": 0.5, "rotate": 30.0}
+    # Large flat blocks: inside one, interpolation returns the block's value.
+    blocks = np.kron(RNG.integers(1, 19, (4, 2, 2)), np.ones((8, 8), int)).astype(np.uint8)
+    data = batch()
+    data["label"] = blocks
+    data["depth"] = (100 + blocks)[..., None]
+    data["image"] = np.repeat(blocks[..., None] * 10, 3, -1)
+    out = run(seed, data, crop=12, **options)
+    inside = out["label"] != IGNORE
+    assert set(np.unique(out["label"][inside])) <= set(range(19))
+    depth = (out["depth"][..., 0] + 1) * 127.5
+    colour = (out["image"] * A.IMAGE_STD + A.IMAGE_MEAN)[..., 0] * 25.5
+    # Depth and colour share their weights; undoing the mirror makes labels agree too.
+    np.testing.assert_allclose((depth - 100)[inside], colour[inside], atol=1e-2)
+    unmirrored = np.asarray(MIRROR)[np.where(inside, out["label"], 0)]
+    whole = inside & (np.abs(colour - np.round(colour)) < 1e-3)
+    same = (out["label"] == np.round(colour)) | (unmirrored == np.round(colour))
+    assert same[whole].mean() > 0.8  # a blend of two blocks may land on an integer
+
+
+def test_outside_the_frame_is_ignored():
+    out = run(0, batch(), crop=2 * SIZE, scales=(1.0,))
+    inside = out["label"] != IGNORE
+    assert inside.sum() == 4 * SIZE * SIZE
+    assert np.all(out["depth"][~inside] == A.NO_DEPTH)
+    assert np.all(out["image"][~inside] == 0)
+
+
+def test_no_depth_never_mixes_into_depth():
+    data = batch()
+    data["depth"] = np.where(RNG.random((4, SIZE, SIZE, 1)) < 0.5, 0, 200).astype(np.uint8)
+    out = run(5, data, crop=12, scales=(0.7, 1.6), rotate=20.0)
+    values = (out["depth"] + 1) * 127.5
+    assert np.all((np.abs(values) < 1e-3) | (np.abs(values - 200) < 1e-2))
+
+
+def test_jitter_stays_in_range_and_leaves_label_and_depth():
+    data = batch()
+    plain, jittered = run(2, data, crop=SIZE), run(2, data, crop=SIZE, jitter=0.5)
+    np.testing.assert_array_equal(plain["label"], jittered["label"])
+    np.testing.assert_array_equal(plain["depth"], jittered["depth"])
+    assert not np.allclose(plain["image"], jittered["image"])
+    restored = jittered["image"] * A.IMAGE_STD + A.IMAGE_MEAN
+    assert restored.min() > -1e-5
+    assert restored.max() < 1 + 1e-5
+
+
+def test_a_row_does_not_depend_on_the_batch_around_it():
+    data = batch(rows=4)
+    options = {"crop": 12, "scales": (0.75, 1.5), "flip": 0.5, "rotate": 10.0, "jitter": 0.5}
+    full = run(7, data, **options)
+    half = run(7, {k: v[:2] for k, v in data.items()}, **options)
+    for name in ("image", "depth", "label"):
+        np.testing.assert_array_equal(full[name][:2], half[name])
+
+
+def test_depth_round_trip():
+    depth = jnp.arange(256, dtype=jnp.uint8).reshape(1, 16, 16, 1)
+    np.testing.assert_array_equal(A.depth_to_u8(A.normalise_depth(depth)), depth)
+    assert A.normalise_depth(depth)[0, 0, 0, 0] == A.NO_DEPTH

@@ -1,0 +1,135 @@
+"""Losses against hand numbers and against independent gradients."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from faceparse_jax import losses
+from faceparse_jax.labels import IGNORE
+
+RNG = np.random.default_rng(0)
+LOGITS = jnp.asarray(RNG.normal(size=(2, 3, 4, 5)).astype(np.float32))
+LABEL = jnp.asarray(RNG.integers(0, 5, (2, 3, 4)))
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def test_cross_entropy_by_hand():
+    logits = jnp.log(jnp.array([[[[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]]]))
+    label = jnp.array([[[0, 1]]])
+    loss = losses.cross_entropy(logits, label)
+    np.testing.assert_allclose(loss, -np.log([[[0.5, 0.1]]]), rtol=1e-6)
+    assert losses.cross_entropy(logits, jnp.array([[[IGNORE, 1]]]))[0, 0, 0] == 0
+
+
+def test_cross_entropy_gradient_is_softmax_minus_one_hot():
+    grad = jax.grad(lambda x: losses.cross_entropy(x, LABEL).sum())(LOGITS)
+    np.testing.assert_allclose(grad, softmax(LOGITS) - np.eye(5)[LABEL], atol=1e-6)
+
+
+@pytest.mark.parametrize("k", [1, 2, 7, 100])
+def test_kth_largest_equals_a_sort(k):
+    values = RNG.exponential(size=100).astype(np.float32)
+    values[:5] = values[5]  # ties
+    expected = np.sort(values)[::-1][k - 1]
+    assert losses.kth_largest(jnp.asarray(values), jnp.int32(k)) == expected
+
+
+def ohem_reference(logits, label, threshold, fraction):
+    """The public recipe: sort, then either the hard ones or the n hardest."""
+    logits, label = np.asarray(logits, np.float64), np.asarray(label)
+    valid = label != IGNORE
+    p = np.take_along_axis(softmax(logits), np.where(valid, label, 0)[..., None], -1)[..., 0]
+    loss = np.sort(-np.log(p)[valid])[::-1]
+    n = max(int(np.ceil(valid.sum() * fraction)), 1)
+    hard = loss[loss > -np.log(threshold)]
+    return (hard if len(hard) > n else loss[:n]).mean()
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 30.0])
+@pytest.mark.parametrize("fraction", [1 / 16, 0.5, 1.0])
+def test_ohem_equals_the_sorted_recipe(scale, fraction):
+    # At scale 30 most pixels are easy, so the least number decides.
+    right = LABEL if scale == 30 else jnp.where(LABEL == 0, IGNORE, LABEL)
+    logits = LOGITS * 0.1 + scale * jax.nn.one_hot(right, 5) if scale == 30 else LOGITS * scale
+    got = losses.ohem_cross_entropy(logits, right, 0.7, fraction)
+    assert got == pytest.approx(ohem_reference(logits, right, 0.7, fraction), rel=1e-4, abs=1e-6)
+
+
+def test_ohem_keeps_nan_visible():
+    logits = LOGITS.at[0, 0, 0, 0].set(jnp.nan)
+    assert jnp.isnan(losses.ohem_cross_entropy(logits, LABEL))
+
+
+def test_segmentation_adds_the_auxiliary_heads():
+    heads = (LOGITS, 2 * LOGITS, 3 * LOGITS)
+    one = [losses.ohem_cross_entropy(h, LABEL) for h in heads]
+    options = {"threshold": 0.7, "min_fraction": 1 / 16}
+    got = losses.segmentation(heads, LABEL, auxiliary=0.5, **options)
+    assert got == pytest.approx(float(one[0] + 0.5 * (one[1] + one[2])), rel=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_mutual_by_hand(temperature):
+    other = jnp.asarray(RNG.normal(size=LOGITS.shape).astype(np.float32))
+    mask = jnp.asarray(RNG.random(LABEL.shape) < 0.5)
+    p, q = softmax(np.asarray(LOGITS) / temperature), softmax(np.asarray(other) / temperature)
+    kl = temperature**2 * ((p - q) * (np.log(p) - np.log(q))).sum(-1)
+    l2 = 2 * ((p - q) ** 2).sum(-1)
+    for kind, expected in (("kl", kl), ("l2", l2)):
+        got = losses.mutual(LOGITS, other, mask, kind=kind, temperature=temperature)
+        assert got == pytest.approx(expected[np.asarray(mask)].mean(), rel=1e-5)
+
+
+def test_stop_gradient_moves_each_student_towards_its_teacher():
+    other = jnp.asarray(RNG.normal(size=LOGITS.shape).astype(np.float32))
+    mask = jnp.ones(LABEL.shape, bool)
+
+    def both(a, b, stop):
+        return losses.mutual(a, b, mask, kind="kl", stop_gradient=stop)
+
+    stopped = jax.grad(both)(LOGITS, other, True)
+    # With the teacher fixed, the gradient of KL(teacher || student) is student - teacher.
+    n = LABEL.size
+    np.testing.assert_allclose(stopped, (softmax(LOGITS) - softmax(other)) / n, atol=1e-6)
+    assert not np.allclose(jax.grad(both)(LOGITS, other, False), stopped, atol=1e-4)
+
+
+def test_unknown_mutual_kind_is_refused():
+    with pytest.raises(ValueError, match="kl"):
+        losses.mutual(LOGITS, LOGITS, jnp.ones(LABEL.shape, bool), kind="cosine")
+
+
+def test_translation_counts_only_masked_pixels():
+    a, b = jnp.zeros((1, 2, 2, 1)), jnp.array([[[[1.0], [-0.5]], [[0.25], [9.0]]]])
+    mask = jnp.array([[[True, True], [True, False]]])
+    assert losses.translation(a, b, mask) == pytest.approx(1.75 / 3)
+
+
+def test_adversarial_terms_by_hand():
+    real, fake = jnp.full((2, 2, 2, 1), 1.0), jnp.full((2, 2, 2, 1), -2.0)
+    rows = jnp.array([True, False])
+    assert losses.adversarial(fake, rows) == pytest.approx(np.log1p(np.exp(2.0)), rel=1e-6)
+    expected = 0.5 * (np.log1p(np.exp(-1.0)) + np.log1p(np.exp(-2.0)))
+    assert losses.discrimination(real, fake, rows) == pytest.approx(expected, rel=1e-6)
+
+
+def test_nothing_valid_gives_zero_and_finite_gradients():
+    ignored = jnp.full(LABEL.shape, IGNORE)
+    nowhere = jnp.zeros(LABEL.shape, bool)
+    no_rows = jnp.zeros(2, bool)
+    terms = {
+        "ohem": lambda x: losses.ohem_cross_entropy(x, ignored),
+        "mutual": lambda x: losses.mutual(x, 2 * x, nowhere, kind="kl", stop_gradient=False),
+        "translation": lambda x: losses.translation(x[..., :1], x[..., 1:2], nowhere),
+        "adversarial": lambda x: losses.adversarial(x[..., :1], no_rows),
+        "discrimination": lambda x: losses.discrimination(x[..., :1], x[..., 1:2], no_rows),
+    }
+    for name, term in terms.items():
+        value, grad = jax.value_and_grad(term)(LOGITS)
+        assert value == 0, name
+        assert jnp.all(grad == 0), name

@@ -1,0 +1,1 @@
+"""TFDS builders of the benchmarks and of the synthetic heads."""
