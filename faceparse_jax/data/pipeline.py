@@ -1,0 +1,390 @@
+"""Prepared datasets to batches of uint8 NumPy arrays; the only file that imports TensorFlow.
+
+A batch is ``image`` u8 [b h w 3], ``depth`` u8 [b h w 1], ``label`` u8 [b h w],
+``has_depth`` bool [b], ``index`` i32 [b] (the row in the split); batches for evaluation
+have ``mask`` bool [b] too. Everything float, augmentation included, is the device's work.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
+
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from faceparse_jax import labels
+from faceparse_jax.errors import InputError
+
+# TensorFlow would take all of the memory of the GPUs that JAX works on.
+tf.config.set_visible_devices([], "GPU")
+
+CACHE_LIMIT = 8 * 2**30
+"""Bytes that one cached split may take in the memory of a host."""
+
+_ENCODED = ("image", "depth", "label")
+
+Batch = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """One split of a prepared dataset.
+
+    Attributes:
+        label_size: height and width of the stored labels, None where they vary.
+        fingerprint: the same for equal features, metadata and record files (by name and
+            size), so that a run can refuse to go on with other data.
+    """
+
+    name: str
+    config: str
+    split: str
+    version: str
+    directory: pathlib.Path
+    num_examples: int
+    scheme: labels.Scheme
+    merge_order: str
+    depth_source: str
+    label_size: tuple[int, int] | None
+    fingerprint: str
+
+
+def open_split(name: str, config: str, split: str, data_dir: str | pathlib.Path) -> Split:
+    """Opens the newest version of a dataset that `tfds_builders.build` has prepared.
+
+    Raises:
+        InputError: the dataset is not prepared, has no such split, or its labels are of
+            a scheme that this version does not know.
+    """
+    root = pathlib.Path(data_dir).expanduser() / name / config
+    manual = "" if name == "synthetic_heads" else " --manual_dir FOLDER_WITH_THE_ARCHIVES"
+    build = (
+        f"python -m tfds_builders.build --name {name} --config {config} --data_dir {data_dir}"
+        + manual
+    )
+    versions = {
+        tuple(int(n) for n in path.parent.name.split(".")): path.parent
+        for path in root.glob("*.*.*/dataset_info.json")
+        if path.parent.name.replace(".", "").isdigit()
+    }
+    if not versions:
+        raise InputError(str(root), "no prepared dataset", f"{name}/{config}", build)
+    directory = versions[max(versions)]
+    info = _builder(directory).info
+    there = {key: value.num_examples for key, value in info.splits.items() if value.num_examples}
+    if split not in there:
+        raise InputError(
+            str(directory), f"no split {split!r}", f"one of {sorted(there)}", "name one of these"
+        )
+    metadata = dict(info.metadata)
+    scheme = labels.SCHEMES.get(metadata.get("scheme", ""))
+    if scheme is None or list(scheme.classes) != list(metadata.get("classes", ())):
+        raise InputError(
+            str(directory / "metadata.json"),
+            f"label scheme {metadata.get('scheme')!r} with classes {metadata.get('classes')}",
+            f"one of {sorted(labels.SCHEMES)} with the classes of faceparse_jax/labels.py",
+            f"delete {directory} and run: {build}",
+        )
+    shape = info.features["label"].shape[:2]
+    return Split(
+        name=name,
+        config=config,
+        split=split,
+        version=directory.name,
+        directory=directory,
+        num_examples=there[split],
+        scheme=scheme,
+        merge_order=metadata.get("merge_order", ""),
+        depth_source=metadata.get("depth_source", ""),
+        label_size=None if None in shape else (int(shape[0]), int(shape[1])),
+        fingerprint=_fingerprint(directory),
+    )
+
+
+def split_ids(split: Split, indices: Sequence[int] | np.ndarray) -> list[str]:
+    """The ids of the examples in these rows of the split."""
+    ids = _ids(split)
+    return [ids[int(i)] for i in indices]
+
+
+def train_batches(
+    split: Split,
+    *,
+    batch_size: int,
+    size: int,
+    seed: int,
+    start_step: int = 0,
+    shuffle_buffer: int = 2048,
+    cache: bool = False,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Iterator[Batch]:
+    """Endless shuffled batches, a function of (seed, step) alone.
+
+    Every epoch has an order of its own and holds each example once; epochs run into each
+    other, so no example is dropped at their ends. Each host gets a contiguous block of
+    the rows of every global batch, in the order of the hosts.
+
+    Args:
+        batch_size: rows over all hosts.
+        size: side of images, depth and labels, in pixels.
+        start_step: batches that are left out. Whole epochs cost nothing, the rest of an
+            epoch is read without decoding; with `cache` nothing is read.
+        shuffle_buffer: undecoded examples in memory. From `num_examples` on, every order
+            of an epoch is possible.
+        cache: decode and resize once and keep `num_examples` * `size`**2 * 5 bytes in
+            memory. The shuffle is then full, and in another order than without.
+
+    Raises:
+        InputError: the hosts cannot share the batch, the cache would exceed
+            `CACHE_LIMIT`, or (while iterating) a label has a value outside the scheme.
+    """
+    rows = _host_rows(batch_size, process_index, process_count)
+    start = start_step * batch_size
+    if cache:
+        return _shuffled_cache(_cache(split, size, size), rows, batch_size, seed, start)
+
+    count, encoded = split.num_examples, _encoded(split)
+
+    def epoch(number):
+        # Far apart, so that runs with neighbouring seeds share no order.
+        order = tf.cast(seed, tf.int64) * 1_000_003 + number
+        return encoded.shuffle(shuffle_buffer, seed=order, reshuffle_each_iteration=False)
+
+    first = start // count
+    stream = tf.data.Dataset.range(first, np.iinfo(np.int64).max).flat_map(epoch)
+    stream = _rows_of_host(stream.skip(start - first * count), rows, batch_size)
+    stream = stream.map(
+        _decoder(split, size, size), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    return _checked(split, stream.batch(len(rows), drop_remainder=True))
+
+
+def eval_batches(
+    split: Split,
+    *,
+    batch_size: int,
+    size: int,
+    label_size: int | None = None,
+    cache: bool = False,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Iterator[Batch]:
+    """Every example once, in stored order, the same number of batches on every host.
+
+    The last batch is padded with rows of zeros, whose ``mask`` is False.
+
+    Args:
+        batch_size: rows over all hosts.
+        size: side of images and depth, in pixels.
+        label_size: side of the labels; None for `size`.
+        cache: keep the decoded split in memory for the next call.
+
+    Raises:
+        InputError: as for `train_batches`.
+    """
+    label_size = label_size or size
+    rows = _host_rows(batch_size, process_index, process_count)
+    if cache:
+        arrays = _cache(split, size, label_size)
+        starts = range(rows.start, split.num_examples, batch_size)
+        parts = ({k: v[s : s + len(rows)] for k, v in arrays.items()} for s in starts)
+    else:
+        stream = _rows_of_host(_encoded(split), rows, batch_size).map(
+            _decoder(split, size, label_size),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        parts = _checked(split, stream.batch(len(rows)))
+    return _padded(parts, -(-split.num_examples // batch_size), len(rows), size, label_size)
+
+
+@functools.lru_cache(maxsize=16)
+def _builder(directory: pathlib.Path) -> tfds.core.DatasetBuilder:
+    return tfds.builder_from_directory(str(directory))
+
+
+def _fingerprint(directory: pathlib.Path) -> str:
+    digest = hashlib.sha256(directory.name.encode())
+    for path in sorted(directory.iterdir()):
+        if path.name in ("features.json", "metadata.json"):
+            digest.update(path.read_bytes())
+        elif path.suffix != ".json":
+            digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _read(split: Split, decoders) -> tf.data.Dataset:
+    # One file after the other: the row number must not depend on an interleave.
+    config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
+    return _builder(split.directory).as_dataset(
+        split=split.split, shuffle_files=False, decoders=decoders, read_config=config
+    )
+
+
+def _encoded(split: Split) -> tf.data.Dataset:
+    """(row, example with encoded images) in stored order."""
+    return _read(split, {key: tfds.decode.SkipDecoding() for key in _ENCODED}).enumerate()
+
+
+@functools.lru_cache(maxsize=16)
+def _ids(split: Split) -> list[str]:
+    only_id = tfds.decode.PartialDecoding({"id": True})
+    return [row["id"].decode() for row in _read(split, only_id).as_numpy_iterator()]
+
+
+def _host_rows(batch_size: int, process_index: int, process_count: int) -> range:
+    """The rows of a global batch that belong to this host."""
+    if batch_size < 1 or batch_size % process_count:
+        raise InputError(
+            "batch size",
+            f"{batch_size}",
+            f"a positive multiple of the {process_count} hosts",
+            f"set it to {max(1, batch_size // process_count) * process_count}",
+        )
+    local = batch_size // process_count
+    return range(process_index * local, (process_index + 1) * local)
+
+
+def _rows_of_host(stream: tf.data.Dataset, rows: range, batch_size: int) -> tf.data.Dataset:
+    if len(rows) == batch_size:
+        return stream
+
+    def mine(position, _):
+        place = position % batch_size
+        return (place >= rows.start) & (place < rows.stop)
+
+    return stream.enumerate().filter(mine).map(lambda _, example: example)
+
+
+def _decoder(split: Split, size: int, label_size: int) -> Callable:
+    features = _builder(split.directory).info.features
+
+    def decode(index, example):
+        image, depth, label = (features[key].decode_example(example[key]) for key in _ENCODED)
+        known = tf.where(label == labels.IGNORE, tf.zeros_like(label), label)
+        return {
+            "image": _resize(image, size, _image),
+            "depth": _resize(depth, size, _depth),
+            "label": _resize(label, label_size, _nearest)[..., 0],
+            "has_depth": example["has_depth"],
+            "index": tf.cast(index, tf.int32),
+            "largest": tf.reduce_max(known),
+        }
+
+    return decode
+
+
+def _resize(picture: tf.Tensor, size: int, method: Callable) -> tf.Tensor:
+    """Resized to a square; bytes pass unchanged where it has that size already."""
+    same = tf.reduce_all(tf.shape(picture)[:2] == size)
+    resized = tf.cond(same, lambda: picture, lambda: method(picture, (size, size)))
+    return tf.ensure_shape(resized, (size, size, picture.shape[-1]))
+
+
+def _nearest(picture: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:
+    return tf.image.resize(picture, shape, "nearest")
+
+
+def _linear(picture: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:
+    return tf.image.resize(picture, shape, "bilinear", antialias=True)
+
+
+def _image(image: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:
+    return tf.cast(tf.clip_by_value(tf.round(_linear(image, shape)), 0, 255), tf.uint8)
+
+
+def _depth(depth: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:
+    """0 means no depth: it is never mixed in, and a valid pixel never becomes 0."""
+    valid = tf.cast(depth > 0, tf.float32)
+    weight = _linear(valid, shape)
+    mean = tf.math.divide_no_nan(_linear(tf.cast(depth, tf.float32), shape), weight)
+    value = tf.cast(tf.clip_by_value(tf.round(mean), 1, 255), tf.uint8)
+    return tf.where(_nearest(valid, shape) > 0, value, tf.zeros_like(value))
+
+
+def _checked(split: Split, stream: tf.data.Dataset) -> Iterator[Batch]:
+    for batch in stream.prefetch(2).as_numpy_iterator():
+        largest = batch.pop("largest")
+        if (largest >= split.scheme.num_classes).any():
+            row = int(np.argmax(largest))
+            raise InputError(
+                f"{split.directory}, example {split_ids(split, batch['index'][[row]])[0]!r}",
+                f"label value {largest[row]}",
+                f"0 to {split.scheme.num_classes - 1}, or {labels.IGNORE} to ignore a pixel",
+                "mend the label and build the dataset again",
+            )
+        yield batch
+
+
+@functools.lru_cache(maxsize=4)
+def _cache(split: Split, size: int, label_size: int) -> Batch:
+    """The whole decoded split; kept, because every evaluation asks for it again."""
+    need = split.num_examples * (4 * size**2 + label_size**2)
+    if need > CACHE_LIMIT:
+        raise InputError(
+            f"cache of {split.name}/{split.config}, split {split.split!r}",
+            f"{need / 2**30:.1f} GiB at {size} px",
+            f"at most {CACHE_LIMIT / 2**30:.0f} GiB",
+            "set --config.data.cache=False, or a smaller --config.data.size",
+        )
+    stream = _encoded(split).map(
+        _decoder(split, size, label_size), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    arrays: Batch = {}
+    for row, example in enumerate(_checked(split, stream.batch(1))):
+        if not arrays:
+            arrays = {
+                k: np.empty((split.num_examples, *v.shape[1:]), v.dtype) for k, v in example.items()
+            }
+        for key, value in example.items():
+            arrays[key][row] = value[0]
+    return arrays
+
+
+def _shuffled_cache(
+    arrays: Batch, rows: range, batch_size: int, seed: int, start: int
+) -> Iterator[Batch]:
+    count = len(arrays["index"])
+
+    @functools.lru_cache(maxsize=2)
+    def order(epoch):
+        return np.random.default_rng((seed, epoch)).permutation(count)
+
+    while True:
+        places = (divmod(start + row, count) for row in rows)
+        chosen = np.array([order(epoch)[place] for epoch, place in places])
+        yield {key: value[chosen] for key, value in arrays.items()}
+        start += batch_size
+
+
+def _padded(
+    parts: Iterator[Batch], batches: int, rows: int, size: int, label_size: int
+) -> Iterator[Batch]:
+    shapes = {
+        "image": ((size, size, 3), np.uint8),
+        "depth": ((size, size, 1), np.uint8),
+        "label": ((label_size, label_size), np.uint8),
+        "has_depth": ((), np.bool_),
+        "index": ((), np.int32),
+        "mask": ((), np.bool_),
+    }
+    for _ in range(batches):
+        part = next(parts, None)  # a host may have no row in the last batch
+        filled = 0 if part is None else len(part["index"])
+        if filled == rows:
+            yield part | {"mask": np.ones(rows, np.bool_)}
+            continue
+        batch = {k: np.zeros((rows, *shape), dtype) for k, (shape, dtype) in shapes.items()}
+        if part is not None:
+            for key, value in part.items():
+                batch[key][:filled] = value
+        batch["mask"][:filled] = True
+        yield batch
