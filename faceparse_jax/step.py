@@ -65,11 +65,11 @@ def _objective(params, batch_stats, data, key, *, nets: Nets, weights: Weights):
         rgb_heads, stats["rgb"] = run("rgb", image)
     if weights.rgb:
         terms["rgb"] = segmentation(rgb_heads, label)
-    if nets.translator:
+    if "translator" in weights.networks():
         translated, stats["translator"] = run("translator", image, dropout=key)
 
     needs_real = bool(weights.depth or weights.mutual)
-    needs_fake = nets.translator is not None and bool(weights.e2e or weights.mutual)
+    needs_fake = translated is not None and bool(weights.e2e or weights.mutual)
     channels = nets.depth_channels
     if needs_real:
         real = jnp.repeat(_fill_rows(depth, has_depth), channels, -1)

@@ -1,0 +1,199 @@
+"""Convolution, pooling and resizing with torch's meanings, fast on each backend.
+
+Padding is explicit and symmetric (XLA's SAME differs for strides), BatchNorm's momentum
+0.9 is torch's 0.1, and the running variance is the biased one (torch keeps the unbiased
+one; they differ by a factor of n / (n - 1) over n values).
+
+On CPUs some forms of the same sum are much faster than others; `use_cpu_forms` is the
+one place that chooses. Parameters are the same in both forms and results agree to
+rounding.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float
+
+_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+
+# Output pixels per image up to which the CPU form gathers patches into one product.
+_SMALL_OUTPUT = 64
+
+
+def use_cpu_forms() -> bool:
+    """Whether to use the forms that are faster on CPUs; measured by benchmarks/models.py."""
+    return jax.default_backend() == "cpu"
+
+
+def _windows(x, size: int, stride: int, rows: int, columns: int):
+    """The strided slices of an already padded image that a window's positions see."""
+    return [
+        x[:, i : i + stride * (rows - 1) + 1 : stride, j : j + stride * (columns - 1) + 1 : stride]
+        for i in range(size)
+        for j in range(size)
+    ]
+
+
+def _output_side(side: int, size: int, stride: int, padding: int) -> int:
+    return (side + 2 * padding - size) // stride + 1
+
+
+def conv2d(
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "s s c o"],
+    stride: int = 1,
+    padding: int = 0,
+    *,
+    cpu: bool | None = None,
+) -> Float[Array, "b h2 w2 o"]:
+    """Convolution with torch's symmetric zero padding.
+
+    Args:
+        cpu: use the CPU form; None asks `use_cpu_forms`.
+    """
+    size = kernel.shape[0]
+    rows = _output_side(x.shape[1], size, stride, padding)
+    columns = _output_side(x.shape[2], size, stride, padding)
+    cpu = use_cpu_forms() if cpu is None else cpu
+    if cpu and (size == 1 or rows * columns <= _SMALL_OUTPUT):
+        # XLA's CPU gradients of convolutions with small outputs are slow; a product is not.
+        padded = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+        patches = jnp.concatenate(_windows(padded, size, stride, rows, columns), axis=-1)
+        return patches @ kernel.reshape(-1, kernel.shape[-1])
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        [(padding, padding)] * 2,
+        dimension_numbers=_DIMENSIONS,
+    )
+
+
+def conv2d_transpose(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "4 4 c o"], *, cpu: bool | None = None
+) -> Float[Array, "b h2 w2 o"]:
+    """Transposed convolution 4x4, stride 2, padding 1: doubles the sides.
+
+    Equals torch's ``conv_transpose2d(x, w, stride=2, padding=1)`` for torch weights
+    w [c o 4 4] given as ``kernel[i, j] = w[:, :, i, j]``.
+    """
+    cpu = use_cpu_forms() if cpu is None else cpu
+    if not cpu:
+        return lax.conv_transpose(
+            x, kernel[::-1, ::-1], (2, 2), [(2, 2), (2, 2)], dimension_numbers=_DIMENSIONS
+        )
+    # Output pixel 2i + phase sees two taps a side: four stride-1 products instead of one
+    # convolution over an image that is three quarters zeros.
+    batch, height, width, _ = x.shape
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    outputs = []
+    for i in (0, 1):
+        for j in (0, 1):
+            taps = kernel[3 - i :: -2, 3 - j :: -2]
+            window = padded[:, i : i + height + 1, j : j + width + 1]
+            outputs.append(conv2d(window, taps, cpu=True))
+    stacked = jnp.stack(outputs, axis=3).reshape(batch, height, width, 2, 2, -1)
+    swapped = stacked.transpose(0, 1, 3, 2, 4, 5)
+    return swapped.reshape(batch, 2 * height, 2 * width, -1)
+
+
+def max_pool(x: Float[Array, "b h w c"], *, cpu: bool | None = None) -> Float[Array, "b h2 w2 c"]:
+    """Maximum over 3x3 windows, stride 2, padding 1.
+
+    The CPU form shares the gradient between equal maxima, torch gives it to the first.
+    """
+    cpu = use_cpu_forms() if cpu is None else cpu
+    if not cpu:
+        return nn.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)])
+    rows, columns = (_output_side(side, 3, 2, 1) for side in x.shape[1:3])
+    low = np.asarray(-np.inf, x.dtype)
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=low)
+    windows = _windows(padded, 3, 2, rows, columns)
+    pooled = windows[0]
+    for window in windows[1:]:
+        pooled = jnp.maximum(pooled, window)
+    return pooled
+
+
+def _interpolation(source: int, target: int) -> np.ndarray:
+    """Matrix [target source] of linear interpolation with aligned corners."""
+    position = np.linspace(0, source - 1, target) if target > 1 else np.zeros(1)
+    low = np.clip(np.floor(position).astype(int), 0, max(source - 2, 0))
+    fraction = position - low
+    matrix = np.zeros((target, source), np.float32)
+    matrix[np.arange(target), low] += 1 - fraction
+    matrix[np.arange(target), np.minimum(low + 1, source - 1)] += fraction
+    return matrix
+
+
+def resize_bilinear(x: Float[Array, "b h w c"], shape: tuple[int, int]) -> Float[Array, "b y x c"]:
+    """Bilinear resizing with torch's ``align_corners=True``, as two matrix products."""
+    rows = jnp.asarray(_interpolation(x.shape[1], shape[0]), x.dtype)
+    columns = jnp.asarray(_interpolation(x.shape[2], shape[1]), x.dtype)
+    x = jnp.einsum("yh,bhwc->bywc", rows, x)
+    return jnp.einsum("xw,bywc->byxc", columns, x)
+
+
+def resize_nearest(x: Float[Array, "b h w c"], shape: tuple[int, int]) -> Float[Array, "b y x c"]:
+    """Nearest-neighbour resizing as torch's ``mode='nearest'``: floor(i * source / target)."""
+    for axis, target in zip((1, 2), shape, strict=True):
+        source = x.shape[axis]
+        if target == 2 * source:
+            x = jnp.repeat(x, 2, axis)
+        elif target != source:
+            x = jnp.take(x, np.arange(target) * source // target, axis)
+    return x
+
+
+class Conv(nn.Module):
+    """A square convolution; parameters ``kernel`` [s s c o] and, if asked for, ``bias`` [o].
+
+    Initialised as the public BiSeNet: He normal with fan-in and negative slope 1, that
+    is a standard deviation of 1 / sqrt(fan-in).
+    """
+
+    features: int
+    size: int = 3
+    stride: int = 1
+    padding: int = 1
+    use_bias: bool = False
+    dtype: Any = jnp.float32
+    kernel_init: Any = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
+        shape = (self.size, self.size, x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape)
+        x = conv2d(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, self.padding)
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+            x = x + bias.astype(self.dtype)
+        return x
+
+
+def batch_norm(train: bool, dtype: Any, name: str) -> nn.BatchNorm:
+    """BatchNorm as torch's default; over the global batch under jit on a mesh."""
+    return nn.BatchNorm(
+        use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype, name=name
+    )
+
+
+class ConvNorm(nn.Module):
+    """Convolution and BatchNorm, then a ReLU unless told otherwise."""
+
+    features: int
+    size: int = 3
+    stride: int = 1
+    relu: bool = True
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 o"]:
+        padding = self.size // 2
+        conv = Conv(self.features, self.size, self.stride, padding, dtype=self.dtype, name="conv")
+        x = batch_norm(train, self.dtype, "norm")(conv(x))
+        return nn.relu(x) if self.relu else x

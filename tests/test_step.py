@@ -1,0 +1,239 @@
+"""The training step: what each term moves, what it costs, and that devices do not matter."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from faceparse_jax import sharding
+from faceparse_jax.data.augment import Augment
+from faceparse_jax.models.bisenet import BiSeNet
+from faceparse_jax.models.pix2pix import PatchGAN, UNet
+from faceparse_jax.optim import Optimizer, gan_direction, parser_direction, schedule
+from faceparse_jax.state import NETWORKS, Nets, Weights, init_state
+from faceparse_jax.step import eval_step, predict_step, train_step
+
+CLASSES, SIZE, ROWS = 5, 32, 8
+FULL = Weights(rgb=1, depth=1, e2e=1, mutual=1, translation=10, adversarial=0.1)
+AUGMENT = Augment(crop=SIZE, mirror=(0, 2, 1, 3, 4), scales=(0.75, 1.0, 1.5), flip=0.5, jitter=0.3)
+MODULES = {
+    "rgb": lambda dtype: BiSeNet(CLASSES, width=0.125, dtype=dtype),
+    "depth": lambda dtype: BiSeNet(CLASSES, width=0.125, dtype=dtype),
+    "translator": lambda dtype: UNet(levels=3, features=8, dtype=dtype),
+    "discriminator": lambda dtype: PatchGAN(features=8, dtype=dtype),
+}
+
+
+def make_batch(with_depth=ROWS, seed=0):
+    rng = np.random.default_rng(seed)
+    label = np.kron(rng.integers(0, CLASSES, (ROWS, 4, 4)), np.ones((8, 8), int)).astype(np.uint8)
+    has_depth = np.arange(ROWS) < with_depth
+    depth = np.where(has_depth[:, None, None] & (label > 0), 60 + 30 * label, 0)
+    return {
+        "image": np.stack([40 * label, 255 - 40 * label, 20 * label], -1).astype(np.uint8),
+        "depth": depth[..., None].astype(np.uint8),
+        "label": label,
+        "has_depth": has_depth,
+    }
+
+
+def make(weights, *, ema=0.0, dtype=jnp.float32, split=False):
+    """A fresh state and the step as a function of (state, batch, key)."""
+    nets = Nets(
+        **{name: MODULES[name](dtype) for name in weights.networks()},
+        depth_channels=1,
+        split_statistics=split,
+    )
+    parser = parser_direction("sgd", momentum=0.9, weight_decay=5e-4, head_factor=10.0)
+    rates = {"rgb": 0.01, "depth": 0.01, "translator": 2e-3, "discriminator": 1e-3}
+    directions = {"rgb": parser, "depth": parser}
+    txs = {
+        name: Optimizer(directions.get(name, gan_direction()), schedule("poly", rates[name], 50))
+        for name in NETWORKS
+    }
+    init = functools.partial(init_state, nets=nets, txs=txs, size=SIZE, ema=ema > 0)
+    step = functools.partial(
+        train_step, nets=nets, txs=txs, weights=weights, augment=AUGMENT, ema=ema
+    )
+    return jax.jit(init)(jax.random.key(0)), step, nets
+
+
+KEY = jax.random.key(1)
+
+
+def same(a, b):
+    leaves = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.array_equal(x, y) for x, y in leaves)
+
+
+@pytest.fixture(scope="module")
+def full():
+    state, step, nets = make(FULL, ema=0.9)
+    return state, jax.jit(step), nets
+
+
+def test_every_network_learns_and_every_term_is_reported(full):
+    state, step, _ = full
+    new, scalars = step(state, make_batch(4), KEY)
+    for name in NETWORKS:
+        assert not same(new.params[name], state.params[name]), name
+        assert scalars[f"gradient_norm/{name}"] > 0
+    terms = ("rgb", "depth", "e2e", "mutual", "translation", "adversarial")
+    total = sum(getattr(FULL, term) * scalars[f"loss/{term}"] for term in terms)
+    assert scalars["loss"] == pytest.approx(float(total), rel=1e-5)
+    assert scalars["batch/with_depth"] == 0.5
+    assert scalars["rate/rgb"] == pytest.approx(0.01)
+
+
+def test_same_key_same_numbers(full):
+    state, step, _ = full
+    assert same(step(state, make_batch(), KEY), step(state, make_batch(), KEY))
+    other = step(state, make_batch(), jax.random.key(2))
+    assert not same(step(state, make_batch(), KEY)[0].params, other[0].params)
+
+
+def test_running_average_by_hand(full):
+    state, step, _ = full
+    new, _ = step(state, make_batch(), KEY)
+    decay = 1 / 10  # the ramp (1 + 0) / (10 + 0) lies below 0.9
+    expected = jax.tree.map(lambda a, b: decay * a + (1 - decay) * b, state.params, new.params)
+    for got, want in zip(
+        jax.tree.leaves(new.ema["params"]), jax.tree.leaves(expected), strict=True
+    ):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-7)
+    assert new.variables()["rgb"]["params"] is new.ema["params"]["rgb"]
+
+
+def test_batch_without_depth_is_finite_and_moves_what_it_can(full):
+    state, step, _ = full
+    new, scalars = step(state, make_batch(0), KEY)
+    assert all(np.isfinite(v) for v in scalars.values())
+    for term in ("depth", "translation", "adversarial", "discriminator"):
+        assert scalars[f"loss/{term}"] == 0
+    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(new.params))
+    # Translated depth still teaches the depth parser.
+    assert scalars["loss/e2e"] > 0
+    assert scalars["gradient_norm/depth"] > 0
+
+
+def test_every_pixel_ignored_is_finite(full):
+    state, step, _ = full
+    batch = make_batch() | {"label": np.full((ROWS, SIZE, SIZE), 255, np.uint8)}
+    new, scalars = step(state, batch, KEY)
+    assert scalars["loss"] == pytest.approx(0.1 * float(scalars["loss/adversarial"]), rel=1e-5)
+    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(new))
+
+
+def test_loss_falls(full):
+    state, step, _ = full
+    losses = []
+    for _ in range(12):
+        state, scalars = step(state, make_batch(), KEY)
+        losses.append(float(scalars["loss"]))
+    assert np.mean(losses[-3:]) < 0.7 * np.mean(losses[:3])
+
+
+def test_one_and_eight_devices_agree(full):
+    state, _, _ = full
+    _, step, _ = make(FULL, ema=0.9)
+    results = []
+    for devices in (1, 8):
+        mesh = sharding.make_mesh(devices)
+        whole = sharding.replicated(mesh)
+        run = jax.jit(
+            step,
+            in_shardings=(whole, sharding.by_row(mesh), whole),
+            out_shardings=(whole, whole),
+        )
+        placed = jax.device_put(state, whole)
+        results.append(jax.device_get(run(placed, sharding.shard(make_batch(5), mesh), KEY)))
+    (one, one_scalars), (eight, eight_scalars) = results
+    for name, value in one_scalars.items():
+        np.testing.assert_allclose(value, eight_scalars[name], rtol=2e-4, atol=1e-5, err_msg=name)
+    for a, b in zip(
+        jax.tree.leaves(one.batch_stats), jax.tree.leaves(eight.batch_stats), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def flops(weights):
+    state, step, _ = make(weights)
+    compiled = jax.jit(step).lower(state, make_batch(), KEY).compile()
+    return compiled.cost_analysis()["flops"], state
+
+
+def test_a_zero_weight_costs_nothing():
+    rgb, rgb_state = flops(Weights(rgb=1))
+    both, both_state = flops(Weights(rgb=1, depth=1))
+    taught, _ = flops(Weights(rgb=1, depth=1, mutual=1))
+    assert tuple(rgb_state.params) == ("rgb",)
+    assert set(both_state.params) == {"rgb", "depth"}
+    # Depth has one input channel, so its parser costs slightly less than the RGB one.
+    assert 1.5 * rgb < both < 2.0 * rgb
+    # Mutual learning without a translator adds arithmetic on logits, no pass of a network.
+    assert both < taught < 1.05 * both
+
+
+def test_end_to_end_term_reaches_the_translator():
+    state, step, _ = make(Weights(e2e=1))
+    assert set(state.params) == {"depth", "translator"}
+    new, _ = jax.jit(step)(state, make_batch(0), KEY)
+    assert not same(new.params["translator"], state.params["translator"])
+    assert not same(new.params["depth"], state.params["depth"])
+
+
+def test_depth_statistics_ignore_rows_without_depth():
+    state, step, _ = make(Weights(depth=1))
+    step = jax.jit(step)
+    none, scalars = step(state, make_batch(0), KEY)
+    assert same(none.batch_stats, state.batch_stats)
+    assert scalars["loss/depth"] == 0
+    # Noise in rows that are marked as having no depth changes nothing.
+    clean, noisy = make_batch(4), make_batch(4)
+    noisy["depth"][4:] = 77
+    assert same(step(state, clean, KEY)[0], step(state, noisy, KEY)[0])
+
+
+def test_split_statistics_and_bfloat16():
+    weights = Weights(rgb=1, depth=1, e2e=1, mutual=1, translation=1)
+    state, step, nets = make(weights, split=True, dtype=jnp.bfloat16)
+    new, scalars = jax.jit(step)(state, make_batch(4), KEY)
+    assert np.isfinite(scalars["loss"])
+    assert not same(new.batch_stats["depth"], new.batch_stats["depth_translated"])
+    assert all(x.dtype == jnp.float32 for x in jax.tree.leaves((new.params, new.batch_stats)))
+    batch = {k: v for k, v in make_batch(4).items() if k != "label"}
+    out = predict_step(new.variables(), batch, nets=nets)
+    assert set(out) == {"rgb", "depth", "depth_translated", "fusion", "translated"}
+
+
+def test_routes_follow_networks_and_inputs(full):
+    state, _, nets = full
+    batch = make_batch(4)
+    inputs = {k: jnp.asarray(batch[k]) for k in ("image", "depth", "has_depth")}
+    predict = jax.jit(functools.partial(predict_step, nets=nets))
+    out = predict(state.variables(), inputs)
+    for row, second in ((0, "depth"), (7, "depth_translated")):
+        mean = 0.5 * (out["rgb"][row] + out[second][row])
+        np.testing.assert_allclose(out["fusion"][row], mean, atol=1e-6)
+    np.testing.assert_allclose(out["fusion"].sum(-1), 1, atol=1e-5)
+    image_only = predict(state.variables(), {"image": inputs["image"]})
+    assert set(image_only) == {"rgb", "depth_translated", "fusion", "translated"}
+    depth_only = predict(state.variables(), {k: inputs[k] for k in ("depth", "has_depth")})
+    assert set(depth_only) == {"depth"}
+
+
+def test_evaluation_counts_each_pixel_of_valid_rows_once(full):
+    state, _, nets = full
+    batch = make_batch(3) | {"mask": np.arange(ROWS) < 6}
+    batch["label"] = np.kron(batch["label"], np.ones((2, 2), int)).astype(np.uint8)
+    batch["label"][0, :4] = 255
+    counts = jax.jit(functools.partial(eval_step, nets=nets, num_classes=CLASSES))(
+        state.variables(), batch
+    )
+    pixels = (2 * SIZE) ** 2
+    ignored = 4 * 2 * SIZE
+    assert counts["rgb"].sum() == 6 * pixels - ignored
+    assert counts["depth"].sum() == 3 * pixels - ignored  # rows with depth only
+    assert counts["fusion"].dtype == jnp.int32
