@@ -83,8 +83,9 @@ class Stranger(Toy):
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfds")
+    three_files = tfds.download.DownloadConfig(num_shards=3)
     for builder in (Toy, Bad, Stranger):
-        builder(config="plain", data_dir=folder).download_and_prepare()
+        builder(config="plain", data_dir=folder).download_and_prepare(download_config=three_files)
     (folder / "toy" / "plain" / "1.9.0").mkdir()
     (folder / "toy" / "plain" / "1.9.0" / "dataset_info.json").write_text("{}")
     return folder
@@ -131,7 +132,8 @@ def test_split_tells_what_was_built(train):
 
 def test_fingerprint_follows_the_files(data_dir, tmp_path, train):
     again = tmp_path / "again"
-    Toy(config="plain", data_dir=again).download_and_prepare()
+    three_files = tfds.download.DownloadConfig(num_shards=3)
+    Toy(config="plain", data_dir=again).download_and_prepare(download_config=three_files)
     copy = pipeline.open_split("toy", "plain", "train", again)
     assert copy.fingerprint == train.fingerprint
     other = pipeline.open_split("bad", "plain", "train", data_dir)
@@ -277,6 +279,13 @@ def test_unknown_split_and_unknown_scheme_are_refused(data_dir):
         pipeline.open_split("toy", "plain", "validation", data_dir)
     with pytest.raises(InputError, match="animals"):
         pipeline.open_split("stranger", "plain", "train", data_dir)
+
+
+def test_data_of_other_builders_are_refused(tmp_path):
+    Toy(config="plain", data_dir=tmp_path).download_and_prepare()
+    (tmp_path / "toy" / "plain" / "1.10.0" / "metadata.json").unlink()
+    with pytest.raises(InputError, match="scheme None"):
+        pipeline.open_split("toy", "plain", "train", tmp_path)
 
 
 def test_batch_that_hosts_cannot_share_is_refused(train):

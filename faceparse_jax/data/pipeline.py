@@ -5,9 +5,7 @@ A batch is ``image`` u8 [b h w 3], ``depth`` u8 [b h w 1], ``label`` u8 [b h w],
 have ``mask`` bool [b] too. Everything float, augmentation included, is the device's work.
 """
 
-import dataclasses
 import functools
-import hashlib
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -20,40 +18,17 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from faceparse_jax import labels
+from faceparse_jax.data.batches import Batch, host_rows, padded, shuffled
+from faceparse_jax.data.prepared import Split, build_command, fingerprint, newest_version
 from faceparse_jax.errors import InputError
 
 # TensorFlow would take all of the memory of the GPUs that JAX works on.
 tf.config.set_visible_devices([], "GPU")
 
 CACHE_LIMIT = 8 * 2**30
-"""Bytes that one cached split may take in the memory of a host."""
+"""Bytes that one cached split may take in the memory of a host; at most two are kept."""
 
 _ENCODED = ("image", "depth", "label")
-
-Batch = dict[str, np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class Split:
-    """One split of a prepared dataset.
-
-    Attributes:
-        label_size: height and width of the stored labels, None where they vary.
-        fingerprint: the same for equal features, metadata and record files (by name and
-            size), so that a run can refuse to go on with other data.
-    """
-
-    name: str
-    config: str
-    split: str
-    version: str
-    directory: pathlib.Path
-    num_examples: int
-    scheme: labels.Scheme
-    merge_order: str
-    depth_source: str
-    label_size: tuple[int, int] | None
-    fingerprint: str
 
 
 def open_split(name: str, config: str, split: str, data_dir: str | pathlib.Path) -> Split:
@@ -63,25 +38,12 @@ def open_split(name: str, config: str, split: str, data_dir: str | pathlib.Path)
         InputError: the dataset is not prepared, has no such split, or its labels are of
             a scheme that this version does not know.
     """
-    root = pathlib.Path(data_dir).expanduser() / name / config
-    manual = "" if name == "synthetic_heads" else " --manual_dir FOLDER_WITH_THE_ARCHIVES"
-    build = (
-        f"python -m tfds_builders.build --name {name} --config {config} --data_dir {data_dir}"
-        + manual
-    )
-    versions = {
-        tuple(int(n) for n in path.parent.name.split(".")): path.parent
-        for path in root.glob("*.*.*/dataset_info.json")
-        if path.parent.name.replace(".", "").isdigit()
-    }
-    if not versions:
-        raise InputError(str(root), "no prepared dataset", f"{name}/{config}", build)
-    directory = versions[max(versions)]
+    directory = newest_version(name, config, data_dir)
     info = _builder(directory).info
     there = {key: value.num_examples for key, value in info.splits.items() if value.num_examples}
     if split not in there:
         raise InputError(
-            str(directory), f"no split {split!r}", f"one of {sorted(there)}", "name one of these"
+            str(directory), f"no split {split!r}", f"one of {sorted(there)}", "choose one of these"
         )
     metadata = dict(info.metadata)
     scheme = labels.SCHEMES.get(metadata.get("scheme", ""))
@@ -90,7 +52,7 @@ def open_split(name: str, config: str, split: str, data_dir: str | pathlib.Path)
             str(directory / "metadata.json"),
             f"label scheme {metadata.get('scheme')!r} with classes {metadata.get('classes')}",
             f"one of {sorted(labels.SCHEMES)} with the classes of faceparse_jax/labels.py",
-            f"delete {directory} and run: {build}",
+            f"delete {directory} and run: {build_command(name, config, data_dir)}",
         )
     shape = info.features["label"].shape[:2]
     return Split(
@@ -104,7 +66,7 @@ def open_split(name: str, config: str, split: str, data_dir: str | pathlib.Path)
         merge_order=metadata.get("merge_order", ""),
         depth_source=metadata.get("depth_source", ""),
         label_size=None if None in shape else (int(shape[0]), int(shape[1])),
-        fingerprint=_fingerprint(directory),
+        fingerprint=fingerprint(directory),
     )
 
 
@@ -146,24 +108,20 @@ def train_batches(
         InputError: the hosts cannot share the batch, the cache would exceed
             `CACHE_LIMIT`, or (while iterating) a label has a value outside the scheme.
     """
-    rows = _host_rows(batch_size, process_index, process_count)
-    start = start_step * batch_size
+    rows = host_rows(batch_size, process_index, process_count)
     if cache:
-        return _shuffled_cache(_cache(split, size, size), rows, batch_size, seed, start)
+        return shuffled(_cache(split, size, size), rows, batch_size, seed, start_step)
 
-    count, encoded = split.num_examples, _encoded(split)
+    first, skipped = divmod(start_step * batch_size, split.num_examples)
+    encoded = _encoded(split)
 
     def epoch(number):
         # Far apart, so that runs with neighbouring seeds share no order.
         order = tf.cast(seed, tf.int64) * 1_000_003 + number
         return encoded.shuffle(shuffle_buffer, seed=order, reshuffle_each_iteration=False)
 
-    first = start // count
-    stream = tf.data.Dataset.range(first, np.iinfo(np.int64).max).flat_map(epoch)
-    stream = _rows_of_host(stream.skip(start - first * count), rows, batch_size)
-    stream = stream.map(
-        _decoder(split, size, size), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
+    stream = tf.data.Dataset.range(first, np.iinfo(np.int64).max).flat_map(epoch).skip(skipped)
+    stream = _decoded(split, _rows_of_host(stream, rows, batch_size), size, size)
     return _checked(split, stream.batch(len(rows), drop_remainder=True))
 
 
@@ -191,34 +149,21 @@ def eval_batches(
         InputError: as for `train_batches`.
     """
     label_size = label_size or size
-    rows = _host_rows(batch_size, process_index, process_count)
+    rows = host_rows(batch_size, process_index, process_count)
     if cache:
         arrays = _cache(split, size, label_size)
         starts = range(rows.start, split.num_examples, batch_size)
         parts = ({k: v[s : s + len(rows)] for k, v in arrays.items()} for s in starts)
     else:
-        stream = _rows_of_host(_encoded(split), rows, batch_size).map(
-            _decoder(split, size, label_size),
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
-        )
+        stream = _rows_of_host(_encoded(split), rows, batch_size)
+        stream = _decoded(split, stream, size, label_size)
         parts = _checked(split, stream.batch(len(rows)))
-    return _padded(parts, -(-split.num_examples // batch_size), len(rows), size, label_size)
+    return padded(parts, -(-split.num_examples // batch_size), len(rows), size, label_size)
 
 
 @functools.lru_cache(maxsize=16)
 def _builder(directory: pathlib.Path) -> tfds.core.DatasetBuilder:
     return tfds.builder_from_directory(str(directory))
-
-
-def _fingerprint(directory: pathlib.Path) -> str:
-    digest = hashlib.sha256(directory.name.encode())
-    for path in sorted(directory.iterdir()):
-        if path.name in ("features.json", "metadata.json"):
-            digest.update(path.read_bytes())
-        elif path.suffix != ".json":
-            digest.update(f"{path.name} {path.stat().st_size}\n".encode())
-    return digest.hexdigest()[:16]
 
 
 def _read(split: Split, decoders) -> tf.data.Dataset:
@@ -240,19 +185,6 @@ def _ids(split: Split) -> list[str]:
     return [row["id"].decode() for row in _read(split, only_id).as_numpy_iterator()]
 
 
-def _host_rows(batch_size: int, process_index: int, process_count: int) -> range:
-    """The rows of a global batch that belong to this host."""
-    if batch_size < 1 or batch_size % process_count:
-        raise InputError(
-            "batch size",
-            f"{batch_size}",
-            f"a positive multiple of the {process_count} hosts",
-            f"set it to {max(1, batch_size // process_count) * process_count}",
-        )
-    local = batch_size // process_count
-    return range(process_index * local, (process_index + 1) * local)
-
-
 def _rows_of_host(stream: tf.data.Dataset, rows: range, batch_size: int) -> tf.data.Dataset:
     if len(rows) == batch_size:
         return stream
@@ -264,22 +196,22 @@ def _rows_of_host(stream: tf.data.Dataset, rows: range, batch_size: int) -> tf.d
     return stream.enumerate().filter(mine).map(lambda _, example: example)
 
 
-def _decoder(split: Split, size: int, label_size: int) -> Callable:
+def _decoded(split: Split, stream: tf.data.Dataset, size: int, label_size: int) -> tf.data.Dataset:
+    """Examples of fixed size; ``largest`` is the label's largest value but `IGNORE`."""
     features = _builder(split.directory).info.features
 
-    def decode(index, example):
+    def decode(row, example):
         image, depth, label = (features[key].decode_example(example[key]) for key in _ENCODED)
-        known = tf.where(label == labels.IGNORE, tf.zeros_like(label), label)
         return {
             "image": _resize(image, size, _image),
             "depth": _resize(depth, size, _depth),
             "label": _resize(label, label_size, _nearest)[..., 0],
             "has_depth": example["has_depth"],
-            "index": tf.cast(index, tf.int32),
-            "largest": tf.reduce_max(known),
+            "index": tf.cast(row, tf.int32),
+            "largest": tf.reduce_max(tf.where(label == labels.IGNORE, tf.zeros_like(label), label)),
         }
 
-    return decode
+    return stream.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
 def _resize(picture: tf.Tensor, size: int, method: Callable) -> tf.Tensor:
@@ -293,19 +225,23 @@ def _nearest(picture: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:
     return tf.image.resize(picture, shape, "nearest")
 
 
-def _linear(picture: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:
-    return tf.image.resize(picture, shape, "bilinear", antialias=True)
+def _mean(picture: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:
+    """The mean of the area under each pixel where both sides shrink, else bilinear."""
+    return tf.cond(
+        tf.reduce_all(tf.shape(picture)[:2] >= shape),
+        lambda: tf.image.resize(picture, shape, "area"),
+        lambda: tf.image.resize(picture, shape, "bilinear", antialias=True),
+    )
 
 
 def _image(image: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:
-    return tf.cast(tf.clip_by_value(tf.round(_linear(image, shape)), 0, 255), tf.uint8)
+    return tf.cast(tf.clip_by_value(tf.round(_mean(image, shape)), 0, 255), tf.uint8)
 
 
 def _depth(depth: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:
     """0 means no depth: it is never mixed in, and a valid pixel never becomes 0."""
     valid = tf.cast(depth > 0, tf.float32)
-    weight = _linear(valid, shape)
-    mean = tf.math.divide_no_nan(_linear(tf.cast(depth, tf.float32), shape), weight)
+    mean = tf.math.divide_no_nan(_mean(depth, shape), _mean(valid, shape))
     value = tf.cast(tf.clip_by_value(tf.round(mean), 1, 255), tf.uint8)
     return tf.where(_nearest(valid, shape) > 0, value, tf.zeros_like(value))
 
@@ -324,7 +260,7 @@ def _checked(split: Split, stream: tf.data.Dataset) -> Iterator[Batch]:
         yield batch
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=2)  # training and validation
 def _cache(split: Split, size: int, label_size: int) -> Batch:
     """The whole decoded split; kept, because every evaluation asks for it again."""
     need = split.num_examples * (4 * size**2 + label_size**2)
@@ -335,56 +271,15 @@ def _cache(split: Split, size: int, label_size: int) -> Batch:
             f"at most {CACHE_LIMIT / 2**30:.0f} GiB",
             "set --config.data.cache=False, or a smaller --config.data.size",
         )
-    stream = _encoded(split).map(
-        _decoder(split, size, label_size), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
-    arrays: Batch = {}
-    for row, example in enumerate(_checked(split, stream.batch(1))):
-        if not arrays:
-            arrays = {
-                k: np.empty((split.num_examples, *v.shape[1:]), v.dtype) for k, v in example.items()
-            }
-        for key, value in example.items():
-            arrays[key][row] = value[0]
-    return arrays
-
-
-def _shuffled_cache(
-    arrays: Batch, rows: range, batch_size: int, seed: int, start: int
-) -> Iterator[Batch]:
-    count = len(arrays["index"])
-
-    @functools.lru_cache(maxsize=2)
-    def order(epoch):
-        return np.random.default_rng((seed, epoch)).permutation(count)
-
-    while True:
-        places = (divmod(start + row, count) for row in rows)
-        chosen = np.array([order(epoch)[place] for epoch, place in places])
-        yield {key: value[chosen] for key, value in arrays.items()}
-        start += batch_size
-
-
-def _padded(
-    parts: Iterator[Batch], batches: int, rows: int, size: int, label_size: int
-) -> Iterator[Batch]:
-    shapes = {
-        "image": ((size, size, 3), np.uint8),
-        "depth": ((size, size, 1), np.uint8),
-        "label": ((label_size, label_size), np.uint8),
-        "has_depth": ((), np.bool_),
-        "index": ((), np.int32),
-        "mask": ((), np.bool_),
+    stream = _decoded(split, _encoded(split), size, label_size).batch(1)
+    arrays = {
+        key: np.empty((split.num_examples, *spec.shape[1:]), spec.dtype.as_numpy_dtype)
+        for key, spec in stream.element_spec.items()
+        if key != "largest"
     }
-    for _ in range(batches):
-        part = next(parts, None)  # a host may have no row in the last batch
-        filled = 0 if part is None else len(part["index"])
-        if filled == rows:
-            yield part | {"mask": np.ones(rows, np.bool_)}
-            continue
-        batch = {k: np.zeros((rows, *shape), dtype) for k, (shape, dtype) in shapes.items()}
-        if part is not None:
-            for key, value in part.items():
-                batch[key][:filled] = value
-        batch["mask"][:filled] = True
-        yield batch
+    for row, example in enumerate(_checked(split, stream)):
+        for key, array in arrays.items():
+            array[row] = example[key][0]
+    for array in arrays.values():
+        array.flags.writeable = False  # batches for evaluation are views
+    return arrays

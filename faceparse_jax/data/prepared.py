@@ -1,0 +1,68 @@
+"""The folder of a prepared dataset: what is known of it without reading its records."""
+
+import dataclasses
+import hashlib
+import pathlib
+
+from faceparse_jax.errors import InputError
+from faceparse_jax.labels import Scheme
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """One split of a prepared dataset; `pipeline.open_split` makes it.
+
+    Attributes:
+        label_size: height and width of the stored labels, None where they vary.
+        fingerprint: equal for equal features, metadata and record files (by name and
+            size), so that a run can refuse to go on with other data.
+    """
+
+    name: str
+    config: str
+    split: str
+    version: str
+    directory: pathlib.Path
+    num_examples: int
+    scheme: Scheme
+    merge_order: str
+    depth_source: str
+    label_size: tuple[int, int] | None
+    fingerprint: str
+
+
+def build_command(name: str, config: str, data_dir: str | pathlib.Path) -> str:
+    """What to run to prepare a dataset."""
+    command = f"python -m tfds_builders.build --name {name} --config {config} --data_dir {data_dir}"
+    if name == "synthetic_heads":
+        return command
+    return f"{command} --manual_dir FOLDER_WITH_THE_ARCHIVES"
+
+
+def newest_version(name: str, config: str, data_dir: str | pathlib.Path) -> pathlib.Path:
+    """The folder ``data_dir/name/config/version`` of the highest version.
+
+    Raises:
+        InputError: the dataset is not prepared.
+    """
+    root = pathlib.Path(data_dir).expanduser() / name / config
+    versions = {
+        tuple(int(n) for n in path.parent.name.split(".")): path.parent
+        for path in root.glob("*.*.*/dataset_info.json")
+        if path.parent.name.replace(".", "").isdigit()
+    }
+    if not versions:
+        command = build_command(name, config, data_dir)
+        raise InputError(str(root), "no prepared dataset", f"{name}/{config}", command)
+    return versions[max(versions)]
+
+
+def fingerprint(directory: pathlib.Path) -> str:
+    """16 hexadecimal digits, see `Split`."""
+    digest = hashlib.sha256(directory.name.encode())
+    for path in sorted(directory.iterdir()):
+        if path.name in ("features.json", "metadata.json"):
+            digest.update(path.read_bytes())
+        elif path.suffix != ".json":
+            digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+    return digest.hexdigest()[:16]
