@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
+# Both are read at import, against lines about the build; no operation here uses oneDNN.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
