@@ -273,15 +273,15 @@ def _cache(split: Split, size: int, label_size: int) -> Batch:
             f"at most {CACHE_LIMIT / 2**30:.0f} GiB",
             "set --config.data.cache=False, or a smaller --config.data.size",
         )
-    stream = _decoded(split, _encoded(split), size, label_size).batch(1)
+    stream = _decoded(split, _encoded(split), size, label_size).batch(16)
     arrays = {
         key: np.empty((split.num_examples, *spec.shape[1:]), spec.dtype.as_numpy_dtype)
         for key, spec in stream.element_spec.items()
         if key != "largest"
     }
-    for row, example in enumerate(_checked(split, stream)):
+    for batch in _checked(split, stream):
         for key, array in arrays.items():
-            array[row] = example[key][0]
+            array[batch["index"]] = batch[key]
     for array in arrays.values():
         array.flags.writeable = False  # batches for evaluation are views
     return arrays
