@@ -168,23 +168,23 @@ def _builder(directory: pathlib.Path) -> tfds.core.DatasetBuilder:
     return tfds.builder_from_directory(str(directory))
 
 
-def _read(split: Split, decoders) -> tf.data.Dataset:
-    # One file after the other: the row number must not depend on an interleave.
-    config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
-    return _builder(split.directory).as_dataset(
-        split=split.split, shuffle_files=False, decoders=decoders, read_config=config
-    )
-
-
 def _encoded(split: Split) -> tf.data.Dataset:
     """(row, example with encoded images) in stored order."""
-    return _read(split, {key: tfds.decode.SkipDecoding() for key in _ENCODED}).enumerate()
+    # One file after the other: the row number must not depend on an interleave.
+    config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
+    dataset = _builder(split.directory).as_dataset(
+        split=split.split,
+        shuffle_files=False,
+        decoders={key: tfds.decode.SkipDecoding() for key in _ENCODED},
+        read_config=config,
+    )
+    return dataset.enumerate()
 
 
 @functools.lru_cache(maxsize=16)
 def _ids(split: Split) -> list[str]:
-    only_id = tfds.decode.PartialDecoding({"id": True})
-    return [row["id"].decode() for row in _read(split, only_id).as_numpy_iterator()]
+    stream = _encoded(split).map(lambda _, example: example["id"])
+    return [name.decode() for name in stream.as_numpy_iterator()]
 
 
 def _rows_of_host(stream: tf.data.Dataset, rows: range, batch_size: int) -> tf.data.Dataset:
