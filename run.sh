@@ -49,8 +49,31 @@ run_tests() {
   "$python" -m pytest --cov --cov-report=term "$@"
 }
 
+say_and_run() { echo "\$ $*"; "$@"; }
+
+demo() {
+  local out=${DEMO:-runs/demo}
+  install
+  say_and_run "$python" -m tfds_builders.build --name synthetic_heads --config 96 --data_dir "$out/data"
+  say_and_run "$python" -m faceparse_jax.main --config configs/synthetic_heads.py \
+    --workdir "$out/run" --config.data.data_dir="$out/data"
+  say_and_run "$python" -m faceparse_jax.main --mode evaluate --workdir "$out/run"
+  say_and_run "$python" -m tfds_builders.synthetic_heads.export --out "$out/heads" --count 4
+  say_and_run "$python" -m faceparse_jax.main --mode predict --workdir "$out/run" \
+    --image "$out/heads" --out "$out/parsed"
+  cp "$out/run/evaluation/test_best.png" "$out/contact_sheet.png"
+  cat <<EOF
+
+Held-out heads, parsed:  $out/contact_sheet.png
+Predicted files:         $out/parsed
+Scores:                  $out/run/evaluation/test_best.json
+Training log:            $out/run/metrics.jsonl and $out/run/tensorboard
+Checkpoints:             $out/run/checkpoints
+EOF
+}
+
 case ${1:-demo} in
-  demo) install; exec "$python" -m faceparse_jax.demo --out "${DEMO:-runs/demo}" ;;
+  demo) demo ;;
   install) install ;;
   test) shift; run_tests "$@" ;;
   lock) lock ;;

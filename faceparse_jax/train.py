@@ -96,7 +96,9 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
     checkpoints = Checkpoints(workdir, config.checkpoint.keep)
     restored = checkpoints.restore(jax.eval_shape(init, key), mesh)
     if restored is None:
-        state = jax.jit(init, out_shardings=whole)(key)
+        # Runs once: compiling it with care would cost more than it saves.
+        options = {"xla_backend_optimization_level": "0"}
+        state = jax.jit(init, out_shardings=whole, compiler_options=options)(key)
     else:
         state, old = restored
         meta["best"] = old["best"]

@@ -16,7 +16,7 @@ from faceparse_jax.state import NETWORKS, Nets, Weights, init_state
 from faceparse_jax.step import eval_step, predict_step, train_step
 
 CLASSES, SIZE, ROWS = 5, 32, 8
-FULL = Weights(rgb=1, depth=1, e2e=1, mutual=1, translation=10, adversarial=0.1)
+FULL = Weights(rgb=1.0, depth=1.0, e2e=1.0, mutual=1.0, translation=10.0, adversarial=0.1)
 AUGMENT = Augment(crop=SIZE, mirror=(0, 2, 1, 3, 4), scales=(0.75, 1.0, 1.5), flip=0.5, jitter=0.3)
 MODULES = {
     "rgb": lambda dtype: BiSeNet(CLASSES, width=0.125, dtype=dtype),
@@ -165,9 +165,9 @@ def flops(weights):
 
 
 def test_a_zero_weight_costs_nothing():
-    rgb, rgb_state = flops(Weights(rgb=1))
-    both, both_state = flops(Weights(rgb=1, depth=1))
-    taught, _ = flops(Weights(rgb=1, depth=1, mutual=1))
+    rgb, rgb_state = flops(Weights(rgb=1.0))
+    both, both_state = flops(Weights(rgb=1.0, depth=1.0))
+    taught, _ = flops(Weights(rgb=1.0, depth=1.0, mutual=1.0))
     assert tuple(rgb_state.params) == ("rgb",)
     assert set(both_state.params) == {"rgb", "depth"}
     # Depth has one input channel, so its parser costs slightly less than the RGB one.
@@ -177,7 +177,7 @@ def test_a_zero_weight_costs_nothing():
 
 
 def test_end_to_end_term_reaches_the_translator():
-    state, step, _ = make(Weights(e2e=1))
+    state, step, _ = make(Weights(e2e=1.0))
     assert set(state.params) == {"depth", "translator"}
     new, _ = jax.jit(step)(state, make_batch(0), KEY)
     assert not same(new.params["translator"], state.params["translator"])
@@ -185,7 +185,7 @@ def test_end_to_end_term_reaches_the_translator():
 
 
 def test_depth_statistics_ignore_rows_without_depth():
-    state, step, _ = make(Weights(depth=1))
+    state, step, _ = make(Weights(depth=1.0))
     step = jax.jit(step)
     none, scalars = step(state, make_batch(0), KEY)
     assert same(none.batch_stats, state.batch_stats)
@@ -197,7 +197,7 @@ def test_depth_statistics_ignore_rows_without_depth():
 
 
 def test_split_statistics_and_bfloat16():
-    weights = Weights(rgb=1, depth=1, e2e=1, mutual=1, translation=1)
+    weights = Weights(rgb=1.0, depth=1.0, e2e=1.0, mutual=1.0, translation=1.0)
     state, step, nets = make(weights, split=True, dtype=jnp.bfloat16)
     new, scalars = jax.jit(step)(state, make_batch(4), KEY)
     assert np.isfinite(scalars["loss"])
