@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from faceparse_jax.models.layers import Conv, ConvNorm, resize_bilinear, resize_nearest
-from faceparse_jax.models.resnet import ResNet, scaled
+from faceparse_jax.models.resnet import BLOCKS, ResNet, scaled
 
 
 def _pooled(x: Float[Array, "b h w c"]) -> Float[Array, "b 1 1 c"]:
@@ -113,7 +113,13 @@ class BiSeNet(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w c"], train: bool = False
     ) -> tuple[Float[Array, "b h w k"], Float[Array, "b h w k"], Float[Array, "b h w k"]]:
-        """Logits of the main head and of those at 1/8 and 1/16, at the input's resolution."""
+        """Logits of the main head and of those at 1/8 and 1/16, at the input's resolution.
+
+        Raises:
+            ValueError: another backbone.
+        """
+        if self.backbone not in BLOCKS:
+            raise ValueError(f"backbone is one of {sorted(BLOCKS)}, not {self.backbone}")
         shape = x.shape[1:3]
         trunk = ResNet(self.backbone, self.width, self.dtype, name="backbone")
         at8, at16, at32 = trunk(x, train)
