@@ -1,0 +1,193 @@
+"""Builds a dataset once, from its official files to records that training reads.
+
+    python -m tfds_builders.build --list
+    python -m tfds_builders.build --name celebamask_hq_d --manual_dir D [--config C] [--data_dir E]
+
+A build that fails or is stopped leaves nothing that loads.
+"""
+
+import argparse
+import importlib
+import os
+import pathlib
+import sys
+
+# Before TensorFlow is imported, which the builders do.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from faceparse_jax.errors import InputError
+
+EXIT_BAD_INPUT = 2
+EXIT_STOPPED = 130
+_HERE = pathlib.Path(__file__).parent
+_DATA_DIR = "~/tensorflow_datasets"
+
+
+def names() -> list[str]:
+    """Every builder beside this file."""
+    return sorted(path.parent.name for path in _HERE.glob("*/*_dataset_builder.py"))
+
+
+def builder_class(name: str) -> type:
+    """The TFDS builder of that name.
+
+    Raises:
+        InputError: no such builder.
+    """
+    if name not in names():
+        raise InputError(
+            f"--name {name}",
+            "no such dataset",
+            f"one of {', '.join(names())}",
+            "run python -m tfds_builders.build --list",
+        )
+    return importlib.import_module(f"tfds_builders.{name}.{name}_dataset_builder").Builder
+
+
+def list_builders() -> None:
+    """Prints every builder with its configs."""
+    for name in names():
+        configs = builder_class(name).BUILDER_CONFIGS
+        print(name)
+        for config in configs:
+            print(f"  --config {config.name:12} {config.description}")
+
+
+def _check_config(builder, name: str, config: str | None) -> None:
+    configs = [c.name for c in builder.BUILDER_CONFIGS]
+    if config is not None and config not in configs:
+        raise InputError(
+            f"--config {config}",
+            f"no such config of {name}",
+            f"one of {', '.join(configs)}" if configs else "no --config",
+            "run python -m tfds_builders.build --list",
+        )
+
+
+def _check_folders(builder, name: str, manual_dir: pathlib.Path | None, data_dir: pathlib.Path):
+    if builder.MANUAL_DOWNLOAD_INSTRUCTIONS and manual_dir is None:
+        raise InputError(
+            "--manual_dir",
+            "nothing",
+            f"the folder that holds the official files of {name}",
+            f"add --manual_dir D, as tfds_builders/{name}/README.md says",
+        )
+    if manual_dir is not None and not manual_dir.is_dir():
+        raise InputError(
+            f"--manual_dir {manual_dir}",
+            "no such folder",
+            f"the folder that holds the official files of {name}",
+            f"fetch them as tfds_builders/{name}/README.md says",
+        )
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--data_dir {data_dir}",
+            (error.strerror or str(error)).lower(),
+            "a folder that can be written",
+            "choose another with --data_dir",
+        ) from error
+
+
+def build(
+    name: str,
+    manual_dir: pathlib.Path | None = None,
+    config: str | None = None,
+    data_dir: pathlib.Path = pathlib.Path(_DATA_DIR),
+) -> pathlib.Path:
+    """Prepares a dataset where it is not prepared yet and prints what is in it.
+
+    Args:
+        name: a builder beside this file.
+        manual_dir: folder of the official files; not needed for synthetic heads.
+        config: a config of the builder; its default where None.
+        data_dir: folder of all prepared datasets.
+
+    Returns:
+        The folder of the prepared dataset.
+
+    Raises:
+        InputError: a name or folder that does not exist, and all that is wrong with the files.
+    """
+    builder_cls = builder_class(name)
+    _check_config(builder_cls, name, config)
+    data_dir = pathlib.Path(data_dir).expanduser().absolute()
+    manual_dir = pathlib.Path(manual_dir).expanduser().absolute() if manual_dir else None
+    import tensorflow_datasets as tfds
+
+    builder = builder_cls(config=config, data_dir=str(data_dir))
+    folder = pathlib.Path(builder.data_dir)
+    if folder.exists():
+        print(f"already prepared; to build it again, remove {folder}")
+    else:
+        _check_folders(builder_cls, name, manual_dir, data_dir)
+        tfds.disable_progress_bar()
+        _warn_of_remains(folder)
+        builder.download_and_prepare(
+            download_dir=str(data_dir / "downloads"),
+            download_config=tfds.download.DownloadConfig(
+                manual_dir=str(manual_dir) if manual_dir else None
+            ),
+        )
+    _report(builder, name, data_dir)
+    return folder
+
+
+def _warn_of_remains(folder: pathlib.Path) -> None:
+    for remains in folder.parent.glob("*incomplete*"):
+        print(f"note: {remains} is left from a build that was killed; remove it", file=sys.stderr)
+
+
+def _report(builder, name: str, data_dir: pathlib.Path) -> None:
+    config = builder.builder_config.name if builder.builder_config else ""
+    print(f"{name}{'/' if config else ''}{config} in {builder.data_dir}")
+    with_depth = builder.info.metadata.get("with_depth", {}) if builder.info.metadata else {}
+    for split, info in builder.info.splits.items():
+        depth = f", {with_depth[split]:,} with depth" if split in with_depth else ""
+        print(f"  {split:11} {info.num_examples:>7,} examples{depth}")
+    command = (
+        f"python -m faceparse_jax.main --config configs/{name}.py "
+        f"--workdir runs/{name.partition('_')[0]} --config.data.data_dir={data_dir}"
+    )
+    default = builder.get_default_builder_config()
+    if default and config != default.name:
+        command += f" --config.data.config={config}"
+    print(f"next: {command}")
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tfds_builders.build", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--list", action="store_true", help="print the datasets and their configs")
+    parser.add_argument("--name", help="the dataset")
+    parser.add_argument("--manual_dir", type=pathlib.Path, help="folder of the official files")
+    parser.add_argument("--config", help="a config of the dataset")
+    parser.add_argument(
+        "--data_dir", type=pathlib.Path, default=_DATA_DIR, help=f"where to write ({_DATA_DIR})"
+    )
+    options = parser.parse_args(argv)
+    if not options.list and not options.name:
+        parser.error("give --name or --list")
+    return options
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command and returns its exit status."""
+    options = parse(argv)
+    try:
+        if options.list:
+            list_builders()
+        else:
+            build(options.name, options.manual_dir, options.config, options.data_dir)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print("stopped; nothing was kept", file=sys.stderr)
+        return EXIT_STOPPED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

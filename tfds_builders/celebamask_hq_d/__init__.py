@@ -1,0 +1,1 @@
+"""CelebAMask-HQ-D for TFDS."""

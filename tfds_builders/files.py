@@ -1,0 +1,238 @@
+"""Official archives as files by id, for every benchmark builder.
+
+Archives are folders or zips; zips are streamed, never extracted. What is wrong is gathered
+and raised as one error. Memory holds the names of the files, never their contents.
+"""
+
+import os
+import pathlib
+import re
+import sys
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from faceparse_jax import images
+from faceparse_jax.errors import InputError
+
+MAX_MEMBER = 64 * 2**20
+"""Bytes that one file of a zip may inflate to."""
+
+SHOWN_FAULTS = 20
+
+
+class Faults(InputError):
+    """Several faults of one set of files, told at once: the first 20 and the count."""
+
+    def __init__(self, where: object, faults: Sequence[InputError]):
+        super().__init__(
+            str(where), f"{len(faults):,} faults", "none", "mend them and run the same command"
+        )
+        lines = [f"{where}: {len(faults):,} faults"]
+        lines += [f"  {fault}" for fault in faults[:SHOWN_FAULTS]]
+        if len(faults) > SHOWN_FAULTS:
+            lines.append(f"  and {len(faults) - SHOWN_FAULTS:,} more")
+        self.args = ("\n".join(lines),)
+
+
+def raise_faults(where: object, faults: Sequence[InputError]) -> None:
+    """Raises what was found wrong, as itself or as `Faults`; returns where nothing was."""
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        raise Faults(where, faults)
+
+
+def note(text: str) -> None:
+    """Tells the user something that does not stop the build."""
+    print(f"note: {text}", file=sys.stderr, flush=True)
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+
+
+class Folder:
+    """An extracted archive: `names` are paths below `root`, with forward slashes."""
+
+    def __init__(self, root: pathlib.Path):
+        self.root = root
+        found = []
+        for folder, _, files in os.walk(root):
+            below = pathlib.Path(folder).relative_to(root)
+            found += [(below / file).as_posix() for file in files]
+        self.names = sorted(name for name in found if not _hidden(name))
+
+    def where(self, name: str) -> str:
+        return str(self.root / name)
+
+    def read(self, name: str) -> bytes:
+        try:
+            return (self.root / name).read_bytes()
+        except OSError as error:
+            raise InputError(
+                self.where(name), error.strerror, "a file that can be read", "check its permissions"
+            ) from error
+
+
+class Zip:
+    """A zipped archive: `names` are its members without a leading folder `inside`.
+
+    Raises:
+        InputError: no zip, names that lead out of the archive, or a member that is above
+            `MAX_MEMBER` when inflated.
+    """
+
+    def __init__(self, root: pathlib.Path, inside: str = ""):
+        self.root = root
+        try:
+            self._zip = zipfile.ZipFile(root)
+        except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+            raise InputError(
+                str(root), str(error), "a zip archive", "fetch the file again"
+            ) from error
+        faults, self._members = [], {}
+        for member in self._zip.infolist():
+            name = member.filename.replace("\\", "/")
+            if name.startswith("/") or re.match(r"[A-Za-z]:", name) or ".." in name.split("/"):
+                found, expected = "a name that leads out of the archive", "names inside it"
+            elif member.file_size > MAX_MEMBER:
+                found = f"a member of {member.file_size:,} bytes"
+                expected = f"at most {MAX_MEMBER:,}"
+            else:
+                if not member.is_dir() and not _hidden(name):
+                    self._members[name.removeprefix(f"{inside}/")] = member
+                continue
+            faults.append(InputError(f"{root}/{name}", found, expected, "fetch the archive again"))
+        raise_faults(root, faults)
+        self.names = sorted(self._members)
+
+    def where(self, name: str) -> str:
+        return f"{self.root}/{self._members[name].filename}"
+
+    def read(self, name: str) -> bytes:
+        try:
+            with self._zip.open(self._members[name]) as file:
+                return file.read(MAX_MEMBER)
+        except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, EOFError) as error:
+            raise InputError(
+                self.where(name),
+                "a damaged or encrypted member",
+                "one that can be inflated",
+                "fetch the archive again",
+            ) from error
+
+
+Archive = Folder | Zip
+
+
+def open_archive(manual_dir: pathlib.Path, name: str, marker: str) -> Archive:
+    """The archive `name`, as the folder or as the zip in `manual_dir`.
+
+    Args:
+        manual_dir: where the user put it.
+        name: the archive's folder, and its zip without `.zip`.
+        marker: a folder that the archive has at its top.
+
+    Raises:
+        InputError: nothing there, or the archive at another folder level.
+    """
+    folder, packed = manual_dir / name, manual_dir / f"{name}.zip"
+    if (folder / marker).is_dir():
+        return Folder(folder)
+    expected = f"{name}/{marker} or {name}.zip in the folder given as --manual_dir"
+    if packed.is_file() and not folder.exists():
+        archive = Zip(packed, inside=name)
+        if any(member.startswith(f"{marker}/") for member in archive.names):
+            return archive
+        raise InputError(
+            str(packed), f"no {name}/{marker} in it", f"the official {name}.zip", "fetch it again"
+        )
+    if (manual_dir / marker).is_dir():
+        move = (
+            f"run again with --manual_dir {manual_dir.resolve().parent}"
+            if manual_dir.resolve().name == name
+            else f"move the files of {manual_dir} into {folder} and run again"
+        )
+        raise InputError(str(manual_dir), f"{marker}, one level too deep", expected, move)
+    for parent in [folder, *sorted(p for p in manual_dir.glob("*") if p.is_dir())]:
+        if (parent / name / marker).is_dir() or (parent / f"{name}.zip").is_file():
+            raise InputError(
+                str(manual_dir),
+                f"the archive in {parent}, one level too high",
+                expected,
+                f"run again with --manual_dir {parent}",
+            )
+    found = f"{name} without {marker}" if folder.exists() else f"neither {name} nor {name}.zip"
+    raise InputError(
+        str(manual_dir), found, expected, "fetch the archive as the builder's README.md says"
+    )
+
+
+def open_depth(manual_dir: pathlib.Path, name: str) -> Archive | None:
+    """The archive of depth maps, zip before folder; None where there is neither."""
+    if (manual_dir / f"{name}.zip").exists():
+        return Zip(manual_dir / f"{name}.zip")
+    if (manual_dir / name).is_dir():
+        return Folder(manual_dir / name)
+    note(f"no {name}.zip and no folder {name} in {manual_dir}: every example is without depth")
+    return None
+
+
+def file_id(name: str) -> str:
+    """The id in a file's name: the stem without `_depth` and without leading zeros."""
+    stem = pathlib.PurePosixPath(name).stem.removesuffix("_depth")
+    return str(int(stem)) if stem.isascii() and stem.isdecimal() else stem
+
+
+def depth_by_id(archive: Archive, ids: Iterable[str]) -> dict[str, str]:
+    """File name by id, at any folder level, for the ids that have depth.
+
+    Raises:
+        InputError: two files for one id, or none for any id.
+    """
+    named, faults = {}, []
+    for name in archive.names:
+        if not name.lower().endswith((".png", ".jpg", ".jpeg", ".npy")):
+            continue
+        first = named.setdefault(file_id(name), name)
+        if first != name:
+            faults.append(
+                InputError(
+                    archive.where(first),
+                    f"a second depth map of this id, {archive.where(name)}",
+                    "one file for each id",
+                    "remove the wrong one and run the same command",
+                )
+            )
+    raise_faults(archive.root, faults)
+    wanted = {key: named[key] for key in ids if key in named}
+    if not wanted:
+        raise InputError(
+            str(archive.root),
+            f"{len(named):,} depth maps, none with the id of an image",
+            "files such as 123.png or 00123_depth.npy",
+            "fetch the archive again, or move it away to build without depth",
+        )
+    if len(named) > len(wanted):
+        note(f"{archive.root}: {len(named) - len(wanted):,} depth maps have no image; left out")
+    return wanted
+
+
+def read_photo(archive: Archive, name: str) -> tuple[bytes, tuple[int, int]]:
+    """An image's bytes as they are, found to decode, and its height and width in pixels."""
+    data = archive.read(name)
+    height, width, _ = images.read_image(data, archive.where(name), upright=False).shape
+    if not data.startswith(b"\xff\xd8"):
+        raise InputError(
+            archive.where(name), "no JPEG", "the archive's JPEG file", "extract the archive again"
+        )
+    return data, (height, width)
+
+
+def read_depth(archive: Archive, name: str) -> np.ndarray:
+    """8-bit depth [h w] of one file; see `images.depth_to_u8` for 16 bits."""
+    where = archive.where(name)
+    return images.depth_to_u8(images.read_depth(archive.read(name), where), where)
