@@ -4,12 +4,14 @@ import io
 import json
 import struct
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
 
+from faceparse_jax import logs as logs_module
 from faceparse_jax.errors import InputError
 from faceparse_jax.logs import Logs
 
@@ -97,9 +99,10 @@ def test_tensorboard_has_scalars_picture_and_the_restart(tmp_path):
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(pictures[0]))), picture)
 
 
-def test_progress_in_a_file_is_plain_lines(tmp_path, capsys):
+def test_progress_in_a_file_is_plain_lines(tmp_path, capsys, monkeypatch):
+    clock = iter([50.0, 150.0, 9950.0])  # 10 s a step
+    monkeypatch.setattr(logs_module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     with Logs(tmp_path, 1000, start_step=10) as logs:
-        logs._since -= 100  # 10 steps in 100 s
         logs.progress(20, images_per_second=12.34, rate=0.01, loss=1.5)
         logs.progress(1000, images_per_second=12.34, rate=0.01, loss=1.5)
     out, err = capsys.readouterr()
