@@ -7,13 +7,17 @@ A build that fails or is stopped leaves nothing that loads.
 """
 
 import argparse
+import contextlib
 import importlib
+import io
 import os
 import pathlib
 import sys
+import tempfile
 
-# Before TensorFlow is imported, which the builders do.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Before the builders import TensorFlow, against lines about its own build.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 from faceparse_jax.errors import InputError
 
@@ -81,6 +85,7 @@ def _check_folders(builder, name: str, manual_dir: pathlib.Path | None, data_dir
         )
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=data_dir).close()
     except OSError as error:
         raise InputError(
             f"--data_dir {data_dir}",
@@ -114,29 +119,44 @@ def build(
     _check_config(builder_cls, name, config)
     data_dir = pathlib.Path(data_dir).expanduser().absolute()
     manual_dir = pathlib.Path(manual_dir).expanduser().absolute() if manual_dir else None
-    import tensorflow_datasets as tfds
-
     builder = builder_cls(config=config, data_dir=str(data_dir))
     folder = pathlib.Path(builder.data_dir)
     if folder.exists():
         print(f"already prepared; to build it again, remove {folder}")
     else:
         _check_folders(builder_cls, name, manual_dir, data_dir)
-        tfds.disable_progress_bar()
         _warn_of_remains(folder)
-        builder.download_and_prepare(
-            download_dir=str(data_dir / "downloads"),
-            download_config=tfds.download.DownloadConfig(
-                manual_dir=str(manual_dir) if manual_dir else None
-            ),
-        )
+        _prepare(builder, manual_dir, data_dir)
     _report(builder, name, data_dir)
     return folder
 
 
+def _prepare(builder, manual_dir: pathlib.Path | None, data_dir: pathlib.Path) -> None:
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    tfds.disable_progress_bar()
+    # TFDS insists on a folder for downloads, and tells of downloads that there are none of.
+    with tempfile.TemporaryDirectory() as downloads, contextlib.redirect_stdout(io.StringIO()):
+        try:
+            builder.download_and_prepare(
+                download_dir=downloads,
+                download_config=tfds.download.DownloadConfig(
+                    manual_dir=str(manual_dir) if manual_dir else None
+                ),
+            )
+        except (OSError, tf.errors.OpError) as error:
+            raise InputError(
+                f"--data_dir {data_dir}",
+                " ".join(str(error).split()),
+                "a folder with room for the dataset",
+                "make room, or choose another with --data_dir",
+            ) from error
+
+
 def _warn_of_remains(folder: pathlib.Path) -> None:
     for remains in folder.parent.glob("*incomplete*"):
-        print(f"note: {remains} is left from a build that was killed; remove it", file=sys.stderr)
+        print(f"note: remove {remains}, left from a build that was killed", file=sys.stderr)
 
 
 def _report(builder, name: str, data_dir: pathlib.Path) -> None:

@@ -156,12 +156,14 @@ def open_archive(manual_dir: pathlib.Path, name: str, marker: str) -> Archive:
             if manual_dir.resolve().name == name
             else f"move the files of {manual_dir} into {folder} and run again"
         )
-        raise InputError(str(manual_dir), f"{marker}, one level too deep", expected, move)
+        raise InputError(
+            str(manual_dir), f"{marker} in it, which is one level too deep", expected, move
+        )
     for parent in [folder, *sorted(p for p in manual_dir.glob("*") if p.is_dir())]:
         if (parent / name / marker).is_dir() or (parent / f"{name}.zip").is_file():
             raise InputError(
                 str(manual_dir),
-                f"the archive in {parent}, one level too high",
+                f"the archive one level deeper, in {parent}",
                 expected,
                 f"run again with --manual_dir {parent}",
             )

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import pathlib
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -109,10 +110,12 @@ def find_rows(archive: files.Archive, depth: files.Archive | None) -> dict[str, 
             fault(name, "an image without part masks", f"masks below {_MASKS}")
         if key not in splits:
             fault(name, f"an image that {_MAPPING} does not have", "a line for it")
-    for key in masks.keys() - photos.keys():
+    for key in sorted(masks.keys() - photos.keys()):
         name = min(masks[key].values())
         fault(name, "part masks without image", f"{_IMAGES}/{key}.jpg")
     files.raise_faults(archive.root, faults)
+    if not photos:
+        raise InputError(f"{archive.root}/{_IMAGES}", "no .jpg", "0.jpg to 29999.jpg", _AGAIN)
     with_depth = files.depth_by_id(depth, photos) if depth else {}
     rows = {split: [] for split in OFFICIAL_COUNTS}
     for key in sorted(photos, key=int):
@@ -140,18 +143,19 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     """CelebAMask-HQ-D; the config is the merge order."""
 
     VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First release."}
-    BUILDER_CONFIGS = [
+    RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
+    BUILDER_CONFIGS: ClassVar = [
         MergeOrder(name="official", description="order and class ids of the dataset's own list"),
         MergeOrder(name="bisenet", description="order and class ids of face-parsing.PyTorch"),
         MergeOrder(name="farl", description="order of FaRL and SegFace, official class ids"),
     ]
     DEFAULT_BUILDER_CONFIG_NAME = "official"
     MANUAL_DOWNLOAD_INSTRUCTIONS = """
-    1. Ask for CelebAMask-HQ.zip at https://github.com/switchablenorms/CelebAMask-HQ and accept
-       its terms (research, no commercial use).
-    2. Fetch CelebAMask-HQ-D.zip, the depth maps, from the page of their authors. Without it the
-       set is built from the photographs alone.
+    1. Fetch CelebAMask-HQ.zip from https://github.com/switchablenorms/CelebAMask-HQ, under its
+       terms (research and education, no commercial use).
+    2. Fetch CelebAMask-HQ-D.zip, the depth maps, from
+       https://github.com/jyunlee/CelebAMask-HQ-D_LaPa-D_Helen-D. Without it the set is built
+       from the photographs alone.
     3. Put both into one folder D, zipped or extracted:
          D/CelebAMask-HQ.zip     or  D/CelebAMask-HQ/CelebA-HQ-img/0.jpg ...
          D/CelebAMask-HQ-D.zip   or  D/CelebAMask-HQ-D/0.png ...
