@@ -149,12 +149,19 @@ def resize_nearest(x: Float[Array, "b h w c"], shape: tuple[int, int]) -> Float[
     return x
 
 
-class Conv(nn.Module):
-    """A square convolution; parameters ``kernel`` [s s c o] and, if asked for, ``bias`` [o].
+HE_NORMAL = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+"""The public BiSeNet's own convolutions: He normal, negative slope 1."""
 
-    Initialised as the public BiSeNet: He normal with fan-in and negative slope 1, that
-    is a standard deviation of 1 / sqrt(fan-in).
-    """
+TORCH_DEFAULT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+"""torch's default: uniform within 1 / sqrt(fan-in). The trunk starts so, from scratch.
+
+Under BatchNorm the scale of a kernel sets nothing but how far a step turns it: with
+He's larger kernels the trunk learns more slowly at the same rate.
+"""
+
+
+class Conv(nn.Module):
+    """A square convolution; parameters ``kernel`` [s s c o] and, if asked for, ``bias`` [o]."""
 
     features: int
     size: int = 3
@@ -162,7 +169,7 @@ class Conv(nn.Module):
     padding: int = 1
     use_bias: bool = False
     dtype: Any = jnp.float32
-    kernel_init: Any = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+    kernel_init: Any = HE_NORMAL
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 o"]:
@@ -190,10 +197,19 @@ class ConvNorm(nn.Module):
     stride: int = 1
     relu: bool = True
     dtype: Any = jnp.float32
+    kernel_init: Any = HE_NORMAL
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h2 w2 o"]:
         padding = self.size // 2
-        conv = Conv(self.features, self.size, self.stride, padding, dtype=self.dtype, name="conv")
+        conv = Conv(
+            self.features,
+            self.size,
+            self.stride,
+            padding,
+            dtype=self.dtype,
+            kernel_init=self.kernel_init,
+            name="conv",
+        )
         x = batch_norm(train, self.dtype, "norm")(conv(x))
         return nn.relu(x) if self.relu else x

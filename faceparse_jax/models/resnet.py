@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from faceparse_jax.models.layers import ConvNorm, max_pool
+from faceparse_jax.models.layers import TORCH_DEFAULT, ConvNorm, max_pool
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 """Blocks per stage; 50 has bottleneck blocks, the others basic ones."""
@@ -33,7 +33,7 @@ class Block(nn.Module):
         out = 4 * self.features if self.bottleneck else self.features
 
         def unit(name, features, size, stride=1, relu=True):
-            return ConvNorm(features, size, stride, relu, self.dtype, name=name)
+            return ConvNorm(features, size, stride, relu, self.dtype, TORCH_DEFAULT, name=name)
 
         shortcut = x
         if self.stride != 1 or x.shape[-1] != out:
@@ -62,7 +62,8 @@ class ResNet(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w c"], train: bool
     ) -> tuple[Float[Array, "..."], Float[Array, "..."], Float[Array, "..."]]:
-        stem = ConvNorm(scaled(64, self.width), 7, 2, dtype=self.dtype, name="stem")
+        first = scaled(64, self.width)
+        stem = ConvNorm(first, 7, 2, True, self.dtype, TORCH_DEFAULT, name="stem")
         x = max_pool(stem(x, train))
         features = []
         for stage, blocks in enumerate(BLOCKS[self.depth]):
