@@ -10,11 +10,12 @@ import math
 import os
 import pathlib
 import struct
+import tokenize
 import zlib
 
 import numpy as np
 from jaxtyping import Bool, UInt8, UInt16
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from faceparse_jax.errors import InputError
 
@@ -29,6 +30,22 @@ _UNREADABLE = (
     Image.DecompressionBombWarning,
 )  # fmt: skip
 _SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+# What undoes each EXIF orientation.
+_TURNS = dict(
+    zip(
+        range(2, 9),
+        (
+            Image.Transpose.FLIP_LEFT_RIGHT,
+            Image.Transpose.ROTATE_180,
+            Image.Transpose.FLIP_TOP_BOTTOM,
+            Image.Transpose.TRANSPOSE,
+            Image.Transpose.ROTATE_270,
+            Image.Transpose.TRANSVERSE,
+            Image.Transpose.ROTATE_90,
+        ),
+        strict=True,
+    )
+)
 
 Source = pathlib.Path | str | bytes
 
@@ -93,6 +110,15 @@ def _wrong_mode(name: str, mode: str, expected: str) -> InputError:
     return InputError(name, f"pixels of Pillow mode {mode}", expected, "convert the file")
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except (*_UNREADABLE, TypeError):
+        # The pixels are there; damaged EXIF is no reason to refuse them.
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
 def read_image(source: Source, name: str = "", upright: bool = True) -> UInt8[np.ndarray, "h w 3"]:
     """An sRGB picture in 0..255 from a file of any common mode.
 
@@ -107,7 +133,7 @@ def read_image(source: Source, name: str = "", upright: bool = True) -> UInt8[np
     data, name = _contents(source, name)
     image = _load(data, name)
     if upright:
-        image = ImageOps.exif_transpose(image)
+        image = _upright(image)
     if image.mode in _SIXTEEN_BIT:
         grey = np.round(_sixteen_bit(image, name) / 257.0).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=-1)
@@ -171,7 +197,7 @@ def _npy(data: bytes, name: str) -> np.ndarray:
             raise ValueError("the header does not fit the file")
         file.seek(0)
         array = np.load(file, allow_pickle=False)
-    except _UNREADABLE as error:
+    except (*_UNREADABLE, TypeError, tokenize.TokenError) as error:
         raise InputError(
             name,
             "a damaged or pickled .npy file",

@@ -145,7 +145,12 @@ def _prepare(builder, manual_dir: pathlib.Path | None, data_dir: pathlib.Path) -
                     manual_dir=str(manual_dir) if manual_dir else None
                 ),
             )
-        except (OSError, tf.errors.OpError) as error:
+        except (OSError, RuntimeError, tf.errors.OpError) as error:
+            # TFDS passes on what fails at the end of a split as a RuntimeError.
+            if isinstance(error, RuntimeError) and not isinstance(
+                error.__cause__, OSError | tf.errors.OpError
+            ):
+                raise
             raise InputError(
                 f"--data_dir {data_dir}",
                 " ".join(str(error).split()),

@@ -1,0 +1,150 @@
+"""The build command: what it prints, what it refuses, what a killed build leaves."""
+
+import errno
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from faceparse_jax.data.prepared import newest_version
+from faceparse_jax.errors import InputError
+from tests.dummy_archives import celebamask_hq
+from tfds_builders import build
+
+
+@pytest.fixture
+def manual_dir(tmp_path):
+    celebamask_hq(tmp_path / "manual")
+    return tmp_path / "manual"
+
+
+def run(capfd, *argv) -> tuple[int, str, str]:
+    status = build.main([str(word) for word in argv])
+    return status, *capfd.readouterr()
+
+
+def test_the_list_names_every_dataset_and_config(capfd):
+    status, out, _ = run(capfd, "--list")
+    assert status == 0
+    assert "celebamask_hq_d" in out
+    for order in ("official", "bisenet", "farl"):
+        assert f"--config {order}" in out
+
+
+def test_a_build_ends_with_counts_and_the_next_command(capfd, manual_dir, tmp_path):
+    words = ("--name", "celebamask_hq_d", "--manual_dir", manual_dir, "--data_dir", tmp_path / "d")
+    status, out, err = run(capfd, *words)
+    assert status == 0
+    folder = tmp_path / "d" / "celebamask_hq_d" / "official" / "1.0.0"
+    assert out.splitlines() == [
+        f"celebamask_hq_d/official in {folder}",
+        "  train             2 examples, 2 with depth",
+        "  validation        2 examples, 2 with depth",
+        "  test              1 examples, 0 with depth",
+        "next: python -m faceparse_jax.main --config configs/celebamask_hq_d.py "
+        f"--workdir runs/celebamask --config.data.data_dir={tmp_path / 'd'}",
+    ]
+    assert "train: 2 of 2" in err
+    status, again, _ = run(capfd, *words)
+    assert status == 0
+    assert again.splitlines()[1:] == out.splitlines()
+    assert again.startswith("already prepared")
+
+
+def test_another_config_is_in_the_next_command(capfd, manual_dir, tmp_path):
+    status, out, _ = run(
+        capfd, "--name", "celebamask_hq_d", "--config", "farl",
+        "--manual_dir", manual_dir, "--data_dir", tmp_path / "d",
+    )  # fmt: skip
+    assert status == 0
+    assert out.rstrip().endswith("--config.data.config=farl")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--name", "celeba"), r"--name celeba: found no such dataset, expected one of .*celebam"),
+        (("--name", "celebamask_hq_d"), "--manual_dir: found nothing"),
+        (("--name", "celebamask_hq_d", "--config", "best"), "one of official, bisenet, farl"),
+        (("--name", "celebamask_hq_d", "--manual_dir", "/absent"), "no such folder"),
+    ],
+)
+def test_wrong_words_are_one_sentence_and_status_2(capfd, tmp_path, words, message):
+    status, out, err = run(capfd, *words, "--data_dir", tmp_path / "d")
+    assert status == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert len(err.splitlines()) == 1
+    assert re.search(message, err)
+
+
+def test_bad_files_end_with_status_2_and_no_dataset(capfd, manual_dir, tmp_path):
+    (manual_dir / "CelebAMask-HQ" / "CelebA-HQ-img" / "2.jpg").write_bytes(b"no photo")
+    status, _, err = run(
+        capfd, "--name", "celebamask_hq_d", "--manual_dir", manual_dir, "--data_dir", tmp_path / "d"
+    )
+    assert status == 2
+    assert "2.jpg: found a truncated" in err.splitlines()[-1]
+    assert "Traceback" not in err
+    with pytest.raises(InputError, match="no prepared dataset"):
+        newest_version("celebamask_hq_d", "official", tmp_path / "d")
+
+
+def test_a_data_dir_that_is_a_file_is_refused(capfd, manual_dir, tmp_path):
+    (tmp_path / "d").write_text("")
+    status, _, err = run(
+        capfd, "--name", "celebamask_hq_d", "--manual_dir", manual_dir, "--data_dir", tmp_path / "d"
+    )
+    assert status == 2
+    assert "expected a folder that can be written" in err
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(capfd, manual_dir, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("tensorflow_datasets.core.writer.Writer.write", full)
+    status, _, err = run(
+        capfd, "--name", "celebamask_hq_d", "--manual_dir", manual_dir, "--data_dir", tmp_path / "d"
+    )
+    assert status == 2
+    assert "No space left on device, expected a folder with room" in err
+    assert not list((tmp_path / "d").rglob("*incomplete*"))
+
+
+_SLOW = """
+import sys, time
+from tfds_builders import build, files
+read = files.read_photo
+def slow(archive, name):
+    print("reading", flush=True)
+    time.sleep(5 if name.endswith("/2002.jpg") else 0)
+    return read(archive, name)
+files.read_photo = slow
+sys.exit(build.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_build_leaves_nothing_that_loads(capfd, manual_dir, tmp_path, kill):
+    words = ["--name", "celebamask_hq_d", "--manual_dir", manual_dir, "--data_dir", tmp_path / "d"]
+    root = tmp_path / "d" / "celebamask_hq_d" / "official"
+    process = subprocess.Popen([sys.executable, "-c", _SLOW, *words], stdout=subprocess.DEVNULL)
+    # The last split hangs, when the records of the first two are written.
+    limit = time.monotonic() + 60
+    while not list(root.glob("*/*-validation.tfrecord*")) and time.monotonic() < limit:
+        time.sleep(0.05)
+    assert list(root.glob("*incomplete*/*-train.tfrecord*"))
+    process.send_signal(kill)
+    process.wait(timeout=60)
+    with pytest.raises(InputError, match="no prepared dataset"):
+        newest_version("celebamask_hq_d", "official", tmp_path / "d")
+    if kill == signal.SIGKILL:
+        assert list(root.glob("*incomplete*"))
+    status, out, err = run(capfd, *words)
+    assert status == 0
+    assert "test              1 examples" in out
+    assert ("left from a build that was killed" in err) == (kill == signal.SIGKILL)

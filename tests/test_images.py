@@ -1,0 +1,213 @@
+"""Photographs, masks and depth maps of every kind that users have."""
+
+import contextlib
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from faceparse_jax import images
+from faceparse_jax.errors import InputError
+
+RAMP = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
+
+
+def encoded(image: Image.Image | np.ndarray, form: str = "PNG", **options) -> bytes:
+    file = io.BytesIO()
+    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(file, form, **options)
+    return file.getvalue()
+
+
+def png(values: np.ndarray) -> bytes:
+    """A 16-bit PNG of three channels, which Pillow cannot write."""
+
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    height, width = values.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b""))
+    )
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+def test_pictures_of_every_mode_become_three_channels(mode):
+    grey = np.repeat(np.array([[0, 255], [255, 0]], np.uint8)[..., None], 3, -1)
+    form = "TIFF" if mode == "CMYK" else "PNG"
+    read = images.read_image(encoded(Image.fromarray(grey).convert(mode), form))
+    np.testing.assert_array_equal(read, grey)
+
+
+def test_16_bit_pictures_are_scaled_not_cut():
+    values = np.array([[0, 257, 32896, 65535]], np.uint16)
+    read = images.read_image(encoded(values))
+    np.testing.assert_array_equal(read[0, :, 0], [0, 1, 128, 255])
+    np.testing.assert_array_equal(read[..., 0], read[..., 2])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_turns_predictions_and_not_stored_images(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = np.random.default_rng(0).integers(0, 256, (2, 3, 3)).astype(np.uint8)
+    data = encoded(Image.fromarray(picture), exif=exif)
+    np.testing.assert_array_equal(images.read_image(data, upright=False), picture)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    np.testing.assert_array_equal(images.read_image(data), expected)
+    if orientation == 6:  # the camera's top is at the right: turn clockwise
+        np.testing.assert_array_equal(images.read_image(data), np.rot90(picture, -1))
+
+
+def test_a_photo_with_damaged_exif_is_read():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(np.zeros((2, 3, 3), np.uint8), "WEBP", exif=exif)
+    assert images.read_image(data).shape == (3, 2, 3)
+    assert images.read_image(data.replace(b"MM\x00*", b"MM\x00?")).shape == (2, 3, 3)
+
+
+@pytest.mark.parametrize("cut", [0, 20, -40])
+def test_truncated_files_are_named(tmp_path, cut):
+    path = tmp_path / "photo.jpg"
+    data = encoded(np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8), "JPEG")
+    path.write_bytes(data[:cut])
+    with pytest.raises(InputError, match=r"photo\.jpg: found .*expected an image"):
+        images.read_image(path)
+
+
+def test_what_is_no_image_or_not_there_is_named(tmp_path):
+    (tmp_path / "notes.png").write_text("no picture")
+    with pytest.raises(InputError, match=r"notes\.png"):
+        images.read_image(tmp_path / "notes.png")
+    with pytest.raises(InputError, match=r"absent\.png: found no such file"):
+        images.read_depth(tmp_path / "absent.png")
+    with pytest.raises(InputError, match="directory"):
+        images.read_image(tmp_path)
+
+
+def test_a_picture_above_the_limit_is_refused_before_it_is_decoded(monkeypatch):
+    monkeypatch.setattr(images, "MAX_PIXELS", 11)
+    with pytest.raises(InputError, match="4x3 pixels, expected at most 11"):
+        images.read_image(encoded(RAMP), "big.png")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_damaged_files_never_raise_anything_else():
+    rng = np.random.default_rng(0)
+    photo = rng.integers(0, 255, (16, 16, 3)).astype(np.uint8)
+    for form in ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP", "PPM"):
+        data = np.frombuffer(encoded(photo, form), np.uint8)
+        for _ in range(60):
+            bad = data.copy()
+            bad[rng.integers(0, len(bad), 4)] = rng.integers(0, 256, 4)
+            for read in (images.read_image, images.read_depth, images.read_mask):
+                with contextlib.suppress(InputError):
+                    assert read(bad.tobytes()).size
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "I;16"])
+def test_a_part_is_every_pixel_that_is_not_zero(mode):
+    mask = np.array([[0, 1, 0], [1, 1, 0]], bool)
+    if mode == "I;16":
+        image = Image.fromarray(mask.astype(np.uint16))
+    else:
+        image = Image.fromarray(mask).convert(mode)
+    np.testing.assert_array_equal(images.read_mask(encoded(image)), mask)
+
+
+def test_a_faint_mask_counts_too():
+    np.testing.assert_array_equal(images.read_mask(encoded(RAMP // 200)), RAMP // 200 > 0)
+
+
+def test_depth_layouts_agree():
+    wide = np.repeat(RAMP[..., None], 3, -1)
+    for values in (RAMP, wide):
+        np.testing.assert_array_equal(images.read_depth(encoded(values)), RAMP)
+    for values in (RAMP, wide, RAMP[..., None]):
+        file = io.BytesIO()
+        np.save(file, values)
+        np.testing.assert_array_equal(images.read_depth(file.getvalue()), RAMP)
+
+
+def test_16_bit_depth_keeps_every_bit_in_every_layout():
+    deep = RAMP.astype(np.uint16) * 255 + np.arange(4, dtype=np.uint16)
+    wide = np.repeat(deep[..., None], 3, -1)
+    file = io.BytesIO()
+    np.save(file, deep.astype(">u2"))
+    for data in (encoded(deep), png(wide), file.getvalue()):
+        read = images.read_depth(data)
+        assert read.dtype == np.uint16
+        np.testing.assert_array_equal(read, deep)
+
+
+def test_coloured_depth_is_refused_at_8_and_at_16_bits():
+    wide = np.repeat(RAMP[..., None], 3, -1)
+    wide[0, 0, 1] += 1
+    for data in (encoded(wide), png(wide.astype(np.uint16))):
+        with pytest.raises(InputError, match="three channels that differ"):
+            images.read_depth(data)
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        (np.array([{}], object), "pickled"),
+        (RAMP.astype(np.float32), "float32"),
+        (np.zeros((2, 3, 4), np.uint8), r"shape \(2, 3, 4\)"),
+        (np.zeros((0, 3), np.uint8), "shape"),
+    ],
+)
+def test_arrays_that_are_no_depth_are_refused(values, found):
+    file = io.BytesIO()
+    np.save(file, values, allow_pickle=True)
+    with pytest.raises(InputError, match=found):
+        images.read_depth(file.getvalue(), "d.npy")
+
+
+def test_an_array_header_cannot_claim_more_than_the_file_has():
+    file = io.BytesIO()
+    np.save(file, np.zeros((4, 4), np.uint8))
+    data = file.getvalue().replace(b"(4, 4)", b"(40000, 40000)")
+    with pytest.raises(InputError, match=r"damaged"):
+        images.read_depth(data)
+
+
+def test_8_bits_of_depth_keep_none_and_only_none_at_zero():
+    deep = np.array([[0, 1, 128, 386, 65535]], np.uint16)
+    np.testing.assert_array_equal(images.depth_to_u8(deep), [[0, 1, 1, 2, 255]])
+    np.testing.assert_array_equal(images.depth_to_u8(RAMP), RAMP)
+    assert not images.depth_to_u8(np.zeros((2, 2), np.uint16)).any()
+
+
+def test_millimetres_are_refused():
+    with pytest.raises(InputError, match="16-bit depth of at most 900"):
+        images.depth_to_u8(np.array([[0, 900]], np.uint16))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(7, 9), (20, 31), (64, 64), (3, 100)])
+def test_resized_depth_never_mixes_none_into_values(dtype, shape):
+    depth = np.zeros((20, 31), dtype)
+    depth[4:15, 6:25] = 200
+    depth[8:10, 10:12] = 0
+    resized = images.resize_depth(depth, shape)
+    assert resized.shape == shape
+    assert resized.dtype == dtype
+    assert set(np.unique(resized)) == {0, 200}
+    # Validity is that of the nearest pixel, counted here by hand.
+    rows = ((np.arange(shape[0]) + 0.5) * 20 / shape[0]).astype(int)
+    columns = ((np.arange(shape[1]) + 0.5) * 31 / shape[1]).astype(int)
+    np.testing.assert_array_equal(resized > 0, depth[np.ix_(rows, columns)] > 0)
+
+
+def test_resized_depth_is_linear_within_the_head():
+    depth = np.tile(np.arange(10, 170, 10, dtype=np.uint8), (4, 1))
+    middle = images.resize_depth(depth, (4, 32))[0, 1:-1]
+    np.testing.assert_allclose(middle, 10 + 5 * np.arange(1, 31) - 2.5, atol=0.51)
