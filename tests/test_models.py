@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from faceparse_jax.models import layers
+from faceparse_jax.models import layers, ops
 from faceparse_jax.models.bisenet import BiSeNet
 from faceparse_jax.models.pix2pix import PatchGAN, UNet, unet_levels
 
 
 def use_form(form):
-    return mock.patch.object(layers, "use_cpu_forms", return_value=form == "cpu")
+    return mock.patch.object(ops, "use_cpu_forms", return_value=form == "cpu")
 
 
 def normal(seed, *shape):
@@ -62,7 +62,7 @@ def both_forms_agree(function, *args, tolerance=1e-5):
 )
 def test_convolution_forms_agree(size, kernel, stride, padding):
     both_forms_agree(
-        lambda x, k: layers.conv2d(x, k, stride, padding),
+        lambda x, k: ops.conv2d(x, k, stride, padding),
         normal(0, 2, *size, 3),
         normal(1, kernel, kernel, 3, 5),
     )
@@ -70,15 +70,15 @@ def test_convolution_forms_agree(size, kernel, stride, padding):
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 4), (9, 10)])
 def test_transposed_convolution_forms_agree(size):
-    both_forms_agree(layers.conv2d_transpose, normal(0, 2, *size, 3), normal(1, 4, 4, 3, 5))
+    both_forms_agree(ops.conv2d_transpose, normal(0, 2, *size, 3), normal(1, 4, 4, 3, 5))
 
 
 @pytest.mark.parametrize("size", [(7, 8), (10, 9)])
 def test_pooling_and_resizing_forms_agree(size):
     x = normal(0, 2, *size, 3)
-    both_forms_agree(layers.max_pool, x)
-    both_forms_agree(lambda x: layers.resize_bilinear(x, (21, 17)), x)
-    both_forms_agree(lambda x: layers.resize_nearest(x, (2 * size[0], 2 * size[1] - 1)), x)
+    both_forms_agree(ops.max_pool, x)
+    both_forms_agree(lambda x: ops.resize_bilinear(x, (21, 17)), x)
+    both_forms_agree(lambda x: ops.resize_nearest(x, (2 * size[0], 2 * size[1] - 1)), x)
 
 
 @pytest.mark.parametrize("form", ["cpu", "plain"])
@@ -87,7 +87,7 @@ def test_padding_of_strided_convolutions_is_symmetric(form):
     x = jnp.arange(1.0, 5.0).reshape(1, 1, 4, 1)
     kernel = jnp.zeros((3, 3, 1, 1)).at[1].set(1.0)
     with use_form(form):
-        y = layers.conv2d(x, kernel, 2, 1)
+        y = ops.conv2d(x, kernel, 2, 1)
     np.testing.assert_allclose(y.reshape(-1), [1 + 2, 2 + 3 + 4])
 
 
@@ -97,7 +97,7 @@ def test_transposed_convolution_by_hand(form):
     x = jnp.array([1.0, 10.0]).reshape(1, 1, 2, 1)
     kernel = jnp.zeros((4, 4, 1, 1)).at[1, :, 0, 0].set(jnp.array([1.0, 2.0, 3.0, 4.0]))
     with use_form(form):
-        y = layers.conv2d_transpose(x, kernel)
+        y = ops.conv2d_transpose(x, kernel)
     np.testing.assert_allclose(y[0, 0, :, 0], [2, 3 + 10, 4 + 20, 30])
     np.testing.assert_allclose(y[0, 1], 0)
 
@@ -106,8 +106,8 @@ def test_transposed_convolution_by_hand(form):
 def test_resizing_by_hand(form):
     x = jnp.array([0.0, 3.0, 9.0]).reshape(1, 1, 3, 1)
     with use_form(form):
-        line = layers.resize_bilinear(x, (1, 5)).reshape(-1)
-        near = layers.resize_nearest(x, (1, 5)).reshape(-1)
+        line = ops.resize_bilinear(x, (1, 5)).reshape(-1)
+        near = ops.resize_nearest(x, (1, 5)).reshape(-1)
     np.testing.assert_allclose(line, [0, 1.5, 3, 6, 9], rtol=1e-6)
     np.testing.assert_allclose(near, [0, 0, 3, 3, 9])
 
@@ -116,8 +116,17 @@ def test_resizing_by_hand(form):
 def test_pooling_by_hand(form):
     x = -jnp.arange(1.0, 6.0).reshape(1, 1, 5, 1)  # padding never wins over negative numbers
     with use_form(form):
-        y = layers.max_pool(x)
+        y = ops.max_pool(x)
     np.testing.assert_allclose(y.reshape(-1), [-1, -2, -4])
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_equal_maxima_share_the_gradient(dtype):
+    with use_form("cpu"):
+        gradient = jax.grad(lambda x: ops.max_pool(x).sum())(jnp.ones((1, 4, 1, 1), dtype))
+    # Windows over pixels (0, 1) and (1, 2, 3).
+    want = [1 / 2, 1 / 2 + 1 / 3, 1 / 3, 1 / 3]
+    np.testing.assert_allclose(gradient.reshape(-1).astype(jnp.float32), want, rtol=1e-2)
 
 
 def test_batch_norm_keeps_nine_tenths_of_the_old_average():

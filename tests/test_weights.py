@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from faceparse_jax.errors import InputError
-from faceparse_jax.models import layers
+from faceparse_jax.models import ops
 from faceparse_jax.models.bisenet import BiSeNet
 from faceparse_jax.weights import from_torch_state, torch_names
 
@@ -48,7 +48,7 @@ def logits(form):
     params, batch_stats = from_torch_state(state())
     x = np.random.default_rng(64 * 1000 + 96).standard_normal((2, 64, 96, 3))
     x = jnp.asarray(x, jnp.float32)
-    with mock.patch.object(layers, "use_cpu_forms", return_value=form == "cpu"):
+    with mock.patch.object(ops, "use_cpu_forms", return_value=form == "cpu"):
         run = jax.jit(BiSeNet(19).apply)
         return jax.device_get(run({"params": params, "batch_stats": batch_stats}, x))
 

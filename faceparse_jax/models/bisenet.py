@@ -10,7 +10,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from faceparse_jax.models.layers import Conv, ConvNorm, resize_bilinear, resize_nearest
+from faceparse_jax.models.layers import Conv, ConvNorm
+from faceparse_jax.models.ops import resize_bilinear, resize_nearest
 from faceparse_jax.models.resnet import BLOCKS, ResNet, scaled
 
 

@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from faceparse_jax.models.layers import Conv, batch_norm, conv2d_transpose
+from faceparse_jax.models.layers import Conv, batch_norm
+from faceparse_jax.models.ops import conv2d_transpose
 
 _NORMAL = nn.initializers.normal(0.02)  # the public code's initialisation
 

@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from faceparse_jax.models.layers import TORCH_DEFAULT, ConvNorm, max_pool
+from faceparse_jax.models.layers import TORCH_DEFAULT, ConvNorm
+from faceparse_jax.models.ops import max_pool
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 """Blocks per stage; 50 has bottleneck blocks, the others basic ones."""
