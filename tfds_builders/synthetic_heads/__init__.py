@@ -1,0 +1,1 @@
+"""Procedural heads; see README.md."""
