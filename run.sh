@@ -60,7 +60,7 @@ demo() {
   say_and_run "$python" -m faceparse_jax.main --mode evaluate --workdir "$out/run"
   say_and_run "$python" -m tfds_builders.synthetic_heads.export --out "$out/heads" --count 4
   say_and_run "$python" -m faceparse_jax.main --mode predict --workdir "$out/run" \
-    --image "$out/heads" --out "$out/parsed"
+    --image "$out/heads/images" --out "$out/parsed"
   cp "$out/run/evaluation/test_best.png" "$out/contact_sheet.png"
   cat <<EOF
 

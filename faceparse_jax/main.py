@@ -36,6 +36,12 @@ _CHECKPOINT = flags.DEFINE_enum(
 _IMAGE = flags.DEFINE_string("image", None, "predict: a photo, or a folder of photos.")
 _DEPTH = flags.DEFINE_string("depth", None, "predict: a depth map, or a folder of them.")
 _OUT = flags.DEFINE_string("out", None, "predict: the folder to write to.")
+_OUTPUT = flags.DEFINE_enum(
+    "output",
+    None,
+    ["fusion", "rgb", "depth", "depth_translated"],
+    "predict: the parser to use; by default the best that the input allows.",
+)
 _PROBABILITIES = flags.DEFINE_bool("probabilities", False, "predict: write class probabilities.")
 
 
@@ -73,7 +79,12 @@ def run(_) -> None:
             )
         parser = load(workdir, checkpoint=_CHECKPOINT.value)
         predict_files(
-            parser, _IMAGE.value, _DEPTH.value, _OUT.value, probabilities=_PROBABILITIES.value
+            parser,
+            _IMAGE.value,
+            _DEPTH.value,
+            _OUT.value,
+            output=_OUTPUT.value,
+            probabilities=_PROBABILITIES.value,
         )
 
 

@@ -57,7 +57,24 @@ def make(weights, *, ema=0.0, dtype=jnp.float32, split=False):
     step = functools.partial(
         train_step, nets=nets, txs=txs, weights=weights, augment=AUGMENT, ema=ema
     )
-    return jax.jit(init)(jax.random.key(0)), step, nets
+    return init, step, nets
+
+
+def start(weights, **options):
+    """The fresh state and the compiled step."""
+    init, step, nets = make(weights, **options)
+    return jax.jit(init)(jax.random.key(0)), jax.jit(step), nets
+
+
+def over(devices, step):
+    """The step compiled for a mesh, as the run compiles it; also a state's sharding."""
+    mesh = sharding.make_mesh(devices)
+    whole = sharding.replicated(mesh)
+    placed = {
+        "in_shardings": (whole, sharding.by_row(mesh), whole),
+        "out_shardings": (whole, whole),
+    }
+    return jax.jit(step, **placed), whole
 
 
 KEY = jax.random.key(1)
@@ -70,8 +87,9 @@ def same(a, b):
 
 @pytest.fixture(scope="module")
 def full():
-    state, step, nets = make(FULL, ema=0.9)
-    return state, jax.jit(step), nets
+    init, step, nets = make(FULL, ema=0.9)
+    step, whole = over(1, step)
+    return jax.jit(init, out_shardings=whole)(jax.random.key(0)), step, nets
 
 
 def test_every_network_learns_and_every_term_is_reported(full):
@@ -128,27 +146,24 @@ def test_every_pixel_ignored_is_finite(full):
 
 def test_loss_falls(full):
     state, step, _ = full
-    losses = []
-    for _ in range(12):
+    terms = ("loss/rgb", "loss/depth", "loss/e2e", "loss/translation")
+    history = []
+    for _ in range(40):
         state, scalars = step(state, make_batch(), KEY)
-        losses.append(float(scalars["loss"]))
-    assert np.mean(losses[-3:]) < 0.7 * np.mean(losses[:3])
+        history.append([float(scalars[term]) for term in terms])
+    before, after = np.mean(history[:3], axis=0), np.mean(history[-3:], axis=0)
+    # Blocks of 8 px at random scales, seen at a resolution of 1/8: segmentation falls slowly.
+    assert np.all(after[:3] < 0.9 * before[:3])
+    assert after[3] < 0.5 * before[3]
 
 
 def test_one_and_eight_devices_agree(full):
-    state, _, _ = full
-    _, step, _ = make(FULL, ema=0.9)
-    results = []
-    for devices in (1, 8):
-        mesh = sharding.make_mesh(devices)
-        whole = sharding.replicated(mesh)
-        run = jax.jit(
-            step,
-            in_shardings=(whole, sharding.by_row(mesh), whole),
-            out_shardings=(whole, whole),
-        )
-        placed = jax.device_put(state, whole)
-        results.append(jax.device_get(run(placed, sharding.shard(make_batch(5), mesh), KEY)))
+    state, on_one, _ = full
+    on_eight, whole = over(8, make(FULL, ema=0.9)[1])
+    results = [
+        jax.device_get(on_one(state, make_batch(5), KEY)),
+        jax.device_get(on_eight(jax.device_put(state, whole), make_batch(5), KEY)),
+    ]
     (one, one_scalars), (eight, eight_scalars) = results
     for name, value in one_scalars.items():
         np.testing.assert_allclose(value, eight_scalars[name], rtol=2e-4, atol=1e-5, err_msg=name)
@@ -159,7 +174,8 @@ def test_one_and_eight_devices_agree(full):
 
 
 def flops(weights):
-    state, step, _ = make(weights)
+    init, step, _ = make(weights)
+    state = jax.eval_shape(init, KEY)
     compiled = jax.jit(step).lower(state, make_batch(), KEY).compile()
     return compiled.cost_analysis()["flops"], state
 
@@ -177,16 +193,15 @@ def test_a_zero_weight_costs_nothing():
 
 
 def test_end_to_end_term_reaches_the_translator():
-    state, step, _ = make(Weights(e2e=1.0))
+    state, step, _ = start(Weights(e2e=1.0))
     assert set(state.params) == {"depth", "translator"}
-    new, _ = jax.jit(step)(state, make_batch(0), KEY)
+    new, _ = step(state, make_batch(0), KEY)
     assert not same(new.params["translator"], state.params["translator"])
     assert not same(new.params["depth"], state.params["depth"])
 
 
 def test_depth_statistics_ignore_rows_without_depth():
-    state, step, _ = make(Weights(depth=1.0))
-    step = jax.jit(step)
+    state, step, _ = start(Weights(depth=1.0))
     none, scalars = step(state, make_batch(0), KEY)
     assert same(none.batch_stats, state.batch_stats)
     assert scalars["loss/depth"] == 0
@@ -198,13 +213,13 @@ def test_depth_statistics_ignore_rows_without_depth():
 
 def test_split_statistics_and_bfloat16():
     weights = Weights(rgb=1.0, depth=1.0, e2e=1.0, mutual=1.0, translation=1.0)
-    state, step, nets = make(weights, split=True, dtype=jnp.bfloat16)
-    new, scalars = jax.jit(step)(state, make_batch(4), KEY)
+    state, step, nets = start(weights, split=True, dtype=jnp.bfloat16)
+    new, scalars = step(state, make_batch(4), KEY)
     assert np.isfinite(scalars["loss"])
     assert not same(new.batch_stats["depth"], new.batch_stats["depth_translated"])
     assert all(x.dtype == jnp.float32 for x in jax.tree.leaves((new.params, new.batch_stats)))
-    batch = {k: v for k, v in make_batch(4).items() if k != "label"}
-    out = predict_step(new.variables(), batch, nets=nets)
+    batch = {k: jnp.asarray(v) for k, v in make_batch(4).items() if k != "label"}
+    out = jax.jit(functools.partial(predict_step, nets=nets))(new.variables(), batch)
     assert set(out) == {"rgb", "depth", "depth_translated", "fusion", "translated"}
 
 
