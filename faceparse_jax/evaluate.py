@@ -178,9 +178,8 @@ def evaluate_run(workdir: pathlib.Path, which: str, overrides=None) -> dict[str,
         write_json(folder / f"{split.split}_{which}.json", scores)
         head = next(batches())
         head = {k: v[: config.eval.pictures] for k, v in head.items()}
-        picture = examples_picture(
-            functools.partial(step.predict_step, nets=run.nets), run.variables, head, run.scheme
-        )
+        predict_step = jax.jit(functools.partial(step.predict_step, nets=run.nets))
+        picture = examples_picture(predict_step, run.variables, head, run.scheme)
         Image.fromarray(picture).save(folder / f"{split.split}_{which}.png")
         source = f"{split.name}/{split.config} {split.split}, depth {split.depth_source}"
         print(f"{examples['all']} examples of {source} ({examples['with_depth']} with depth)")

@@ -45,15 +45,27 @@ _OUTPUT = flags.DEFINE_enum(
 _PROBABILITIES = flags.DEFINE_bool("probabilities", False, "predict: write class probabilities.")
 
 
+def _config():
+    """The config of the command line, or None where none was given."""
+    config = _CONFIG.value
+    try:
+        # A file that failed to load gives an object that raises on first use.
+        return config and config.lock()
+    except OSError as error:
+        found = str(error).strip().splitlines()[-1].strip()
+        raise InputError("--config", found, "a file of configs/", "ls configs") from error
+
+
 def _need_config():
-    if _CONFIG.value is None:
+    config = _config()
+    if config is None:
         raise InputError(
             "--config",
             "nothing",
             "an experiment",
             "add --config configs/synthetic_heads.py or another file of configs/",
         )
-    return _CONFIG.value
+    return config
 
 
 def run(_) -> None:
@@ -66,7 +78,7 @@ def run(_) -> None:
     elif _MODE.value == "evaluate":
         from faceparse_jax.evaluate import evaluate_run
 
-        evaluate_run(workdir, _CHECKPOINT.value, _CONFIG.value)
+        evaluate_run(workdir, _CHECKPOINT.value, _config())
     else:
         from faceparse_jax.predict import load, predict_files
 

@@ -1,0 +1,176 @@
+"""One small run from prepared data to written predictions, and what refuses to start."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import synthetic_heads
+from faceparse_jax import checkpoints, evaluate, logs
+from faceparse_jax.errors import InputError
+from faceparse_jax.predict import load, predict_files
+from faceparse_jax.train import train
+from tests.conftest import ROOT
+from tfds_builders.synthetic_heads.synthetic_heads_dataset_builder import Builder
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    Builder(config="tiny", data_dir=folder).download_and_prepare()
+    return folder
+
+
+def tiny_config(data_dir, steps=4):
+    c = synthetic_heads.get_config()
+    c.data.config, c.data.data_dir, c.data.size = "tiny", str(data_dir), 64
+    c.augment.crop = 64
+    c.model.width, c.model.translator_features = 0.125, 8
+    c.train.steps, c.train.batch, c.train.ema = steps, 8, 0.9
+    c.eval.every, c.eval.batch, c.eval.pictures = 2, 8, 2
+    c.log.every, c.log.pictures_every = 1, steps
+    c.checkpoint.every = 2
+    return c
+
+
+@pytest.fixture(scope="module")
+def workdir(data_dir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    train(tiny_config(data_dir), folder)
+    return folder
+
+
+def numbers(workdir):
+    """Logged scalars by step, without the clock."""
+    table = {}
+    for line in (workdir / "metrics.jsonl").read_text().splitlines():
+        record = json.loads(line)
+        record.pop("images_per_second", None)
+        table.setdefault(record.pop("step"), {}).update(
+            {k: v for k, v in record.items() if k not in ("time", "wall_time")}
+        )
+    return table
+
+
+def test_resume_equals_no_interruption(data_dir, workdir, tmp_path, monkeypatch):
+    class Killed(Exception):
+        pass
+
+    progress = logs.Logs.progress
+
+    def die_at_three(self, step, **values):
+        progress(self, step, **values)
+        if step == 3:
+            raise Killed
+
+    cut = tmp_path / "cut"
+    with monkeypatch.context() as patch:
+        patch.setattr(logs.Logs, "progress", die_at_three)
+        with pytest.raises(Killed):
+            train(tiny_config(data_dir), cut)
+    assert checkpoints.read_meta(cut, "last")["step"] == 2
+    train(tiny_config(data_dir), cut)
+    assert checkpoints.read_meta(cut, "last")["step"] == 4
+    assert numbers(cut) == numbers(workdir)
+    whole, resumed = (load_last(w) for w in (workdir, cut))
+    assert whole.keys() == resumed.keys()
+    for name in whole:
+        np.testing.assert_array_equal(whole[name], resumed[name], err_msg=name)
+
+
+def load_last(workdir):
+    import jax
+
+    from faceparse_jax.trained import load_trained
+
+    tree = load_trained(workdir, "last").variables
+    return {jax.tree_util.keystr(k): v for k, v in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def test_a_finished_run_returns_at_once(data_dir, workdir):
+    before = (workdir / "metrics.jsonl").read_bytes()
+    assert train(tiny_config(data_dir), workdir) == {}
+    assert (workdir / "metrics.jsonl").read_bytes() == before
+
+
+def test_another_config_is_refused(data_dir, workdir):
+    config = tiny_config(data_dir)
+    config.optim.rate = 0.5
+    with pytest.raises(InputError, match=r"optim\.rate"):
+        train(config, workdir)
+
+
+def test_evaluation_writes_table_json_and_picture(workdir, capsys):
+    scores = evaluate.evaluate_run(workdir, "best")
+    printed = capsys.readouterr().out
+    assert "mean F1" in printed
+    written = json.loads((workdir / "evaluation" / "test_best.json").read_text())
+    assert written["routes"].keys() == {"rgb", "depth", "depth_translated", "fusion"}
+    record = written["provenance"]
+    for key in ("config", "seed", "code_version", "scored_on", "input_resolution"):
+        assert key in record
+    assert record["scored_on"]["examples"]["all"] > 0
+    assert np.sum(scores["routes"]["rgb"]["confusion"]) <= (
+        record["scored_on"]["examples"]["all"] * 64 * 64
+    )
+    picture = np.asarray(Image.open(workdir / "evaluation" / "test_best.png"))
+    assert picture.std() > 10
+
+
+def test_prediction_from_files(workdir, tmp_path):
+    photo = tmp_path / "photo.png"
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(photo)
+    out = tmp_path / "parsed"
+    predict_files(load(workdir), str(photo), None, str(out))
+    label = Image.open(out / "photo_label.png")
+    assert label.size == (70, 50)
+    assert label.mode == "P"
+    assert (out / "photo_overlay.png").exists()
+    assert Image.open(out / "photo_depth.png").size == (70, 50)
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "faceparse_jax.main", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+CONFIG = "--config=configs/synthetic_heads.py"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([CONFIG, "--config.optim.rat=1"], "rat"),
+        ([CONFIG, "--config.train.steps=many"], "steps"),
+        (["--config=configs/absent.py"], "absent.py"),
+        ([], "--config"),
+        ([CONFIG, "--config.train.batch=5", "--config.devices=2"], "train.batch"),
+        ([CONFIG, "--config.loss.mutual_kind=cosine"], "mutual_kind"),
+        ([CONFIG, "--config.data.data_dir=/nonexistent"], "tfds_builders.build"),
+        (["--mode=evaluate"], "no checkpoint"),
+        (["--mode=predict"], "--out"),
+        (["--mode=predict", "--image=x.png", "--out=y"], "no checkpoint"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments, says, tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "2")
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    workdir = tmp_path / "run"
+    done = command(f"--workdir={workdir}", *arguments)
+    assert done.returncode == 2, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, done.stderr
+    assert says in lines[0]
+    assert "next:" in lines[0]
+    assert "Traceback" not in done.stderr
+    assert not pathlib.Path(workdir).exists()
