@@ -46,7 +46,8 @@ run_tests() {
   install
   "$python" -m ruff check .
   "$python" -m ruff format --check .
-  "$python" -m pytest --cov --cov-report=term "$@"
+  # Each file stays in one process: its fixtures are made once.
+  "$python" -m pytest --numprocesses auto --dist loadfile --cov --cov-report=term "$@"
 }
 
 say_and_run() { echo "\$ $*"; "$@"; }
@@ -54,7 +55,7 @@ say_and_run() { echo "\$ $*"; "$@"; }
 demo() {
   local out=${DEMO:-runs/demo}
   install
-  say_and_run "$python" -m tfds_builders.build --name synthetic_heads --config 96 --data_dir "$out/data"
+  say_and_run "$python" -m tfds_builders.build --name synthetic_heads --config demo --data_dir "$out/data"
   say_and_run "$python" -m faceparse_jax.main --config configs/synthetic_heads.py \
     --workdir "$out/run" --config.data.data_dir="$out/data"
   say_and_run "$python" -m faceparse_jax.main --mode evaluate --workdir "$out/run"

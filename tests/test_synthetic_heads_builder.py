@@ -43,6 +43,7 @@ def test_a_second_build_reuses_the_first(data_dir, capsys):
 
 
 def test_export_writes_pairs(tmp_path):
-    export.export(tmp_path, count=1, size=64)
+    export.export(tmp_path, count=3, size=64, sheet=True)
+    assert Image.open(tmp_path / "sheet.png").size == (128, 128)
     assert Image.open(tmp_path / "images" / "head_0.png").size == (64, 64)
     assert np.asarray(Image.open(tmp_path / "depth" / "head_0_depth.png")).max() > 0

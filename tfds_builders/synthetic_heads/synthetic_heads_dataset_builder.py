@@ -42,7 +42,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012, the name and type are TFDS's
     BUILDER_CONFIGS = [  # noqa: RUF012
-        _config("96", 96, 1_200, 120, 160),
+        _config("demo", 96, 1_000, 80, 100),
         _config("128", 128, 2_000, 200, 200),
         _config("256", 256, 10_000, 500, 500),
         _config("tiny", 64, 24, 12, 13),

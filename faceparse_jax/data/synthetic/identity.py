@@ -162,7 +162,7 @@ def sample_head(key: int) -> Head:
     h["pitch"] = np.deg2rad(np.clip(r.normal(0, 8), -25, 25))
     h["roll"] = np.deg2rad(np.clip(r.normal(0, 7), -20, 20))
     h["distance"] = r.uniform(6.0, 10.0)
-    h["frame_half"] = r.uniform(1.22, 1.50)  # half of the picture's height at the head
+    h["frame_half"] = r.uniform(1.02, 1.40)  # half of the picture's height at the head
     h["shift"] = np.array([r.uniform(-0.08, 0.08), r.uniform(-0.22, -0.05)])
 
     # Light and picture.
