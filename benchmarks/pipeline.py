@@ -35,7 +35,7 @@ def speeds(batches, batch_size: int, windows: int, per_window: int) -> np.ndarra
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--name", default="synthetic_heads")
-    parser.add_argument("--config", default="96")
+    parser.add_argument("--config", default="demo")
     parser.add_argument("--data_dir", default="~/tensorflow_datasets")
     parser.add_argument("--split", default="train")
     parser.add_argument("--size", type=int, default=96)
