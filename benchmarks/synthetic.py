@@ -3,8 +3,13 @@
 import argparse
 import concurrent.futures
 import os
+import pathlib
 import statistics
+import sys
 import time
+
+# Run as a file, from a checkout that is not installed.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from faceparse_jax.data.synthetic import render_head
 
