@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from faceparse_jax.data.synthetic import shapes
+from faceparse_jax.data.synthetic.shapes import sine
 from faceparse_jax.labels import CELEBAMASK_HQ
 
 CLASS = {name: i for i, name in enumerate(CELEBAMASK_HQ.classes)}
@@ -38,10 +39,10 @@ def noise(p, seed, scale, octaves=3):
     total = 0.0
     for i in range(octaves):
         f = 2.0**i
-        a = jnp.sin(f * (1.7 * x + 2.3 * y) + seed[0] + i)
-        b = jnp.sin(f * (2.1 * y - 1.3 * z) + 1.7 * seed[1])
-        c = jnp.sin(f * (1.9 * z + 1.1 * x) + seed[2])
-        d = jnp.sin(f * (2.7 * x - 1.7 * y) + 2 * i)
+        a = sine(f * (1.7 * x + 2.3 * y) + seed[0] + i)
+        b = sine(f * (2.1 * y - 1.3 * z) + 1.7 * seed[1])
+        c = sine(f * (1.9 * z + 1.1 * x) + seed[2])
+        d = sine(f * (2.7 * x - 1.7 * y) + 2 * i)
         total = total + (a * b + c * d) / f
     return 0.5 * total
 
@@ -105,11 +106,11 @@ def _skin(face, p, d, h) -> Surface:
     spots = smooth(0.35, 0.6, noise(p, seed, 30, 2)) * bump(face.y, -0.2, 0.2) * face.front
     colour = mix(colour, scaled(skin, 0.55), 0.6 * h["freckles"] * spots)
 
-    brow_lines = bump(jnp.sin(34 * (face.y + 0.06 * face.x**2)), 0, 0.35)
+    brow_lines = bump(sine(34 * (face.y + 0.06 * face.x**2)), 0, 0.35)
     brow_lines *= bump(face.y, 0.48, 0.12) * (face.m < 0.4)
     folds = bump(face.m, 0.20 + 0.35 * (-0.35 - face.y), 0.014)
     folds *= smooth(-0.34, -0.38, face.y) * smooth(-0.64, -0.58, face.y)
-    feet = bump(jnp.sin(30 * (face.y - 0.3 * face.m)), 0, 0.4)
+    feet = bump(sine(30 * (face.y - 0.3 * face.m)), 0, 0.4)
     feet *= bump(face.m, 0.53, 0.05) * bump(face.y, 0, 0.09)
     lines = 0.22 * brow_lines + 0.45 * folds + 0.25 * feet
     colour = scaled(colour, 1 - h["wrinkles"] * lines * face.front)
@@ -119,7 +120,7 @@ def _skin(face, p, d, h) -> Surface:
     around_lips = bump(face.m, 0, 0.2) * bump(face.y, -0.5, 0.07)
     beard = zone * (1 - around_lips * (1 - h["moustache"]))
     moustache = bump(face.x, 0, 0.26, 4) * bump(face.y, -0.49, 0.07, 4) * face.front
-    hairs = 0.75 + 0.25 * jnp.sin(90 * face.x + 12 * noise(p, seed, 8) + 35 * face.y)
+    hairs = 0.75 + 0.25 * sine(90 * face.x + 12 * noise(p, seed, 8) + 35 * face.y)
     cover = jnp.maximum(beard, moustache * h["moustache"]) * h["beard"]
     colour = mix(colour, h["brow_colour"], jnp.clip(cover, 0, 0.92) * hairs)
 
@@ -136,7 +137,7 @@ def _brows(s: Surface, face, left, h) -> Surface:
     half = h["brow_thick"] * (1.15 - 0.5 * jnp.clip(u, -1, 1)) * jnp.clip(1 - u**4, 0, 1)
     off = face.y - middle
     inside = (jnp.abs(u) < 1) & (jnp.abs(off) < half) & face.front
-    strands = 0.8 + 0.35 * jnp.sin(120 * face.m - 60 * off)
+    strands = 0.8 + 0.35 * sine(120 * face.m - 60 * off)
     cover = bump(off, 0, 1.15 * half + 1e-3, 4) * (jnp.abs(u) < 1.05) * face.front
     label = jnp.where(left, CLASS["l_brow"], CLASS["r_brow"])
     return Surface(
@@ -174,11 +175,11 @@ def _mouth(s: Surface, face, h) -> Surface:
     inner = here & (face.y <= upper_edge) & (face.y > lower_edge) & is_open
     lower = here & (face.y <= lower_edge) & (face.y > bottom)
 
-    lips = tuple(c * (1 + 0.08 * jnp.sin(70 * face.x)) for c in h["lip_colour"])
+    lips = tuple(c * (1 + 0.08 * sine(70 * face.x)) for c in h["lip_colour"])
     albedo = choose(upper | lower, lips, s.albedo)
     closed = bump(face.y, line, 0.010) * here * ~is_open * jnp.clip(3 * taper, 0, 1)
     albedo = scaled(albedo, 1 - 0.75 * closed)
-    tooth = 0.50 + 0.05 * jnp.abs(jnp.sin(45 * face.x))
+    tooth = 0.50 + 0.05 * jnp.abs(sine(45 * face.x))
     teeth = face.y > upper_edge - 0.055
     inside = choose(teeth, (tooth, 0.95 * tooth, 0.87 * tooth), (0.09, 0.018, 0.018))
     albedo = choose(inner, inside, albedo)
@@ -199,7 +200,7 @@ def _eyes(s: Surface, face, left, h) -> Surface:
     gx = face.x - jnp.sign(face.x) * apart - h["gaze"][0]
     gy = face.y - 0.004 - h["gaze"][1]
     radius = jnp.sqrt(gx * gx + gy * gy + 1e-9)
-    rays = 1 + 0.25 * jnp.sin(26 * jnp.arctan2(gy, gx))
+    rays = 1 + 0.25 * sine(26 * jnp.arctan2(gy, gx))
     ring = jnp.where(radius > 0.062, 0.5, 0.6 + 0.8 * radius / 0.074)
     iris = tuple(c * ring * rays for c in h["iris"])
     eye = choose(radius < 0.074, iris, (0.50, 0.46, 0.44))
@@ -244,18 +245,18 @@ def _things(s: Surface, d, p, body, left, h) -> Surface:
     falling = 34 * angle + 2.5 * noise((x, 0.6 * y, z), seed, 2)
     growing = 30 * angle + 14 * y + 5 * noise(p, seed, 3)
     flow = jnp.where(h["hair_length"] > 0, falling, growing)
-    strands = 0.64 + 0.22 * jnp.sin(flow) + 0.14 * jnp.sin(2.7 * flow + 3 * noise(p, seed, 9))
+    strands = 0.64 + 0.22 * sine(flow) + 0.14 * sine(2.7 * flow + 3 * noise(p, seed, 9))
     strands += 0.10 * noise(p, seed, 57, 2) + 0.18 * noise((x, 0.3 * y, z), seed, 7)
     curls = 0.7 + 0.5 * noise(p, seed, 16)
     strands = jnp.clip(strands + h["curl"] * (curls - strands), 0.2, 1.5)
 
     bx, by, _ = body
-    stripes = jnp.where(h["cloth_pattern"] < 1.5, jnp.sin(26 * by) > 0, False)
-    checks = (jnp.sin(20 * bx) > 0.6) | (jnp.sin(20 * by) > 0.6)
+    stripes = jnp.where(h["cloth_pattern"] < 1.5, sine(26 * by) > 0, False)
+    checks = (sine(20 * bx) > 0.6) | (sine(20 * by) > 0.6)
     second = jnp.where(h["cloth_pattern"] < 1.5, stripes, checks) & (h["cloth_pattern"] > 0.5)
     weave = 1 + 0.06 * noise(body, seed, 50, 2)
     cloth = tuple(c * weave for c in choose(second, h["cloth_second"], h["cloth_colour"]))
-    knit = 1 + 0.12 * jnp.sin(60 * angle) * (h["hat"] < 1.5)
+    knit = 1 + 0.12 * sine(60 * angle) * (h["hat"] < 1.5)
 
     paints = {
         "hair": ("hair", tuple(c * strands for c in h["hair_colour"]), 0.35),

@@ -15,6 +15,7 @@ from jaxtyping import UInt8
 from faceparse_jax.data.synthetic import shapes
 from faceparse_jax.data.synthetic.identity import Head, sample_head
 from faceparse_jax.data.synthetic.paint import CLASS, paint, smooth
+from faceparse_jax.data.synthetic.shapes import sine
 from faceparse_jax.errors import InputError
 from faceparse_jax.labels import CELEBAMASK_HQ
 
@@ -208,11 +209,11 @@ def _background(h: Head, size: int):
     across, down = jnp.meshgrid(c, c)
     wave, phase = h["background_wave"], h["background_phase"]
     w = [
-        0.5 + 0.5 * jnp.sin(2 * (wave[i, 0] * across + wave[i, 1] * down) + phase[i])
+        0.5 + 0.5 * sine(2 * (wave[i, 0] * across + wave[i, 1] * down) + phase[i])
         for i in range(4)
     ]
     weights = (w[0], (1 - w[0]) * w[1], (1 - w[0]) * (1 - w[1]))
-    detail = jnp.sin(7 * w[2] + 5 * across) * jnp.sin(6 * w[3] + 7 * down)
+    detail = sine(7 * w[2] + 5 * across) * sine(6 * w[3] + 7 * down)
     detail = 1 + h["background_detail"] * smooth(-0.6, 0.6, detail)
     return [
         sum(h["background"][j, i] * v for j, v in enumerate(weights)) * detail for i in range(3)

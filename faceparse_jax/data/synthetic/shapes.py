@@ -16,6 +16,20 @@ _PIVOT = np.float32([0.0, -0.9, -0.35])  # about which the head turns
 _NECK_TOP = np.float32([0.0, -0.45, -0.22])
 
 
+def sine(x):
+    """sin(x) to 3e-6 for |x| < 100: XLA's own is 20 times slower on a CPU.
+
+    Taylor's polynomial to the ninth power on the half wave around zero, its last term
+    fitted.
+    """
+    half_waves = jnp.round(x * np.float32(1 / np.pi))
+    r = x - half_waves * np.float32(np.pi)
+    odd = half_waves - 2 * jnp.floor(half_waves / 2)
+    q = r * r
+    series = 1 + q * (-1 / 6 + q * (8.33333e-3 + q * (-1.98409e-4 + q * 2.7e-6)))
+    return (1 - 2 * odd) * r * series
+
+
 def ellipsoid(p: Point, centre, radii):
     """First-order distance to an ellipsoid; exact on its surface."""
     q = [(a - c) / r for a, c, r in zip(p, centre, radii, strict=True)]
@@ -146,8 +160,8 @@ def hair(p: Point, h):
     x, y, z = p
     thick = h["hair_thick"]
     back = h["skull_back"]
-    wave = jnp.sin(9 * x + 5 * y + h["texture"][0]) * jnp.sin(8 * z - 6 * y + h["texture"][1])
-    curl = jnp.sin(23 * x + h["texture"][2]) * jnp.sin(21 * y) * jnp.sin(22 * z + h["texture"][0])
+    wave = sine(9 * x + 5 * y + h["texture"][0]) * sine(8 * z - 6 * y + h["texture"][1])
+    curl = sine(23 * x + h["texture"][2]) * sine(21 * y) * sine(22 * z + h["texture"][0])
     ruffle = 0.010 * wave + 0.028 * h["curl"] * curl * jnp.minimum(thick * 8, 1.0)
     q = (x / h["face_width"], y, z)
     d = ellipsoid(
@@ -162,12 +176,12 @@ def hair(p: Point, h):
     )
     d = jnp.where(length > 0, join(d, fall, 0.12), d)
     # A ragged lower end.
-    low = h["hair_low"] + 0.04 * jnp.sin(15 * x + h["texture"][1]) * jnp.sin(11 * z)
+    low = h["hair_low"] + 0.04 * sine(15 * x + h["texture"][1]) * sine(11 * z)
     d = jnp.maximum(d, low - y)
     line = (
         h["hairline"]
         - h["hair_temple"] * (x / 0.62) ** 2
-        + 0.012 * jnp.sin(31 * x + h["texture"][0])
+        + 0.012 * sine(31 * x + h["texture"][0])
     )
     # The side edge runs back behind the ear where hair is short.
     side = h["hair_side"] + jnp.clip(y - 0.1, 0.0, 1.0) * 1.1
@@ -253,7 +267,7 @@ def cloth(body: Point, skin, h):
     half = h["shoulder"]
     arms = ellipsoid(body, (0.0, -2.45, -0.38), (half, 0.85, 0.58))
     layer = join(skin - 0.035, arms, 0.15)
-    fold = 0.012 * jnp.sin(7 * x + 3 * y) * jnp.sin(5 * y - 2 * x)
+    fold = 0.012 * sine(7 * x + 3 * y) * sine(5 * y - 2 * x)
     line = h["neckline"] - h["v_neck"] * jnp.clip(1.0 - jnp.abs(x) / 0.45, 0.0, 1.0) * (z > -0.3)
     return jnp.maximum(layer + fold, y - line - 0.25 * jnp.clip(-z - 0.3, 0, 0.4)) * 0.85
 
@@ -262,7 +276,7 @@ def necklace(body: Point, skin, h):
     x, y, z = body
     line = -1.38 - h["necklace_drop"] * jnp.exp(-((x / 0.3) ** 2)) - 0.10 * (z - 0.1)
     d = jnp.sqrt((skin - 0.02) ** 2 + (y - line) ** 2) - 0.028
-    return d + 0.008 * jnp.sin(60 * x)  # beads
+    return d + 0.008 * sine(60 * x)  # beads
 
 
 def rotation(yaw, pitch, roll):
