@@ -15,6 +15,10 @@ def get_config() -> ConfigDict:
     c.data.size = 512  # side that images are resized to, in pixels
     c.data.shuffle_buffer = 2048  # undecoded examples held for shuffling
     c.data.cache = False  # keep the decoded split in memory (small sets)
+    c.data.source = "tfds"  # or "arrays": decoded files of tfds_builders.arrays, no TensorFlow
+    # Shares of the training examples that keep depth and label: nested, by a hash of the id.
+    c.data.depth_fraction = 1.0
+    c.data.label_fraction = 1.0
 
     c.augment = ConfigDict()
     c.augment.crop = 448  # side of the training crop
@@ -69,9 +73,13 @@ def get_config() -> ConfigDict:
     c.eval = ConfigDict()
     c.eval.every = 2000  # steps between evaluations on the validation split
     c.eval.batch = 16
-    c.eval.label_size = 512  # side at which scores are counted; 0 = data.size
-    c.eval.split = "test"  # of --mode evaluate; training always uses "validation"
-    c.eval.pictures = 8  # examples on the picture that --mode evaluate writes
+    c.eval.label_size = 512  # side at which scores are counted; 0 = data.size, -1 = original
+    # Of --mode evaluate alone; training always scores its own "validation" split.
+    c.eval.split = "test"
+    c.eval.dataset = ""  # NAME/CONFIG, several with commas, or NAME/*; "" = the run's own
+    c.eval.flip = False  # average with the prediction for the mirror image
+    c.eval.boundary_tolerance = 2  # of the boundary F1, in pixels of the label; -1 = none
+    c.eval.pictures = 8  # examples on the picture
 
     c.log = ConfigDict()
     c.log.every = 50  # steps

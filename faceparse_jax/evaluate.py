@@ -1,5 +1,6 @@
 """From batches to one summed confusion matrix per route, and from there to numbers."""
 
+import csv
 import functools
 import json
 import pathlib
@@ -12,11 +13,15 @@ import numpy as np
 from jax.sharding import Mesh
 from PIL import Image
 
-from faceparse_jax import metrics, provenance, sharding, step
-from faceparse_jax.data import pipeline
+from faceparse_jax import boundaries, convert, metrics, provenance, sharding
+from faceparse_jax.data import source
+from faceparse_jax.data.batches import ORIGINAL
+from faceparse_jax.data.prepared import Split, prepared_configs
 from faceparse_jax.errors import InputError
+from faceparse_jax.inference import predict_step
 from faceparse_jax.labels import Scheme
 from faceparse_jax.pictures import training_picture
+from faceparse_jax.scoring import Scoring, eval_step
 from faceparse_jax.state import Nets, Variables
 from faceparse_jax.trained import load_trained
 
@@ -28,14 +33,20 @@ ROUTES = {
 }
 """The ways to a label map, in the order of the tables."""
 
+Counts = Mapping[str, Mapping[str, np.ndarray]]
+"""By route: ``confusion`` [k k] and perhaps ``boundary`` [k 4]."""
 
-def open_data(config, name: str) -> pipeline.Split:
-    """The split `name` of the configured dataset."""
+
+def open_data(config, name: str, dataset: str = "") -> Split:
+    """The split `name` of the configured dataset, or of ``dataset``, as name/config."""
     data = config.data
-    return pipeline.open_split(data.name, data.config, name, pathlib.Path(data.data_dir))
+    name_of, _, config_of = dataset.partition("/") if dataset else (data.name, "", data.config)
+    return source.module(data.source).open_split(
+        name_of, config_of, name, pathlib.Path(data.data_dir)
+    )
 
 
-def dataset_record(split: pipeline.Split) -> dict[str, Any]:
+def dataset_record(split: Split) -> dict[str, Any]:
     """What results and checkpoints say of a dataset."""
     return {
         "name": split.name,
@@ -48,11 +59,30 @@ def dataset_record(split: pipeline.Split) -> dict[str, Any]:
     }
 
 
-def make_eval_step(nets: Nets, num_classes: int, mesh: Mesh) -> Callable:
-    """`step.eval_step`, jitted over the mesh."""
+def scoring_for(
+    trained: Scheme, scored: Scheme, *, flip: bool = False, boundary_tolerance: int = -1
+) -> tuple[Scheme, Scoring]:
+    """The scheme in which networks and labels are compared, and how to count in it.
+
+    Raises:
+        InputError: no conversion between the two schemes.
+    """
+    counted = convert.common(trained, scored)
+    table = functools.partial(convert.class_table, target=counted)
+    return counted, Scoring(
+        counted.num_classes,
+        class_table=() if trained == counted else table(trained),
+        label_table=() if scored == counted else table(scored),
+        mirror=trained.mirror if flip else (),
+        boundary_tolerance=boundary_tolerance,
+    )
+
+
+def make_eval_step(nets: Nets, scoring: Scoring, mesh: Mesh) -> Callable:
+    """`scoring.eval_step`, jitted over the mesh."""
     whole = sharding.replicated(mesh)
     return jax.jit(
-        functools.partial(step.eval_step, nets=nets, num_classes=num_classes),
+        functools.partial(eval_step, nets=nets, scoring=scoring),
         in_shardings=(whole, sharding.by_row(mesh)),
         out_shardings=whole,
     )
@@ -60,12 +90,12 @@ def make_eval_step(nets: Nets, num_classes: int, mesh: Mesh) -> Callable:
 
 def count(
     eval_step: Callable, variables: Variables, batches: Iterable[dict[str, np.ndarray]], mesh: Mesh
-) -> tuple[dict[str, np.ndarray], dict[str, int]]:
-    """Sums confusion counts over batches, in int64 on the host.
+) -> tuple[Counts, dict[str, int]]:
+    """Sums counts over batches, in int64 on the host.
 
     Returns:
-        Counts [k k] by route (rows truth, columns prediction), and how many examples
-        there were: ``all`` and ``with_depth``.
+        By route what `scoring.eval_step` counts, and how many examples there were:
+        ``all`` and ``with_depth``.
     """
     totals: dict[str, Any] = {}
     examples = {"all": 0, "with_depth": 0}
@@ -74,8 +104,8 @@ def count(
         examples["with_depth"] += int((batch["mask"] & batch["has_depth"]).sum())
         inputs = {k: v for k, v in batch.items() if k != "index"}
         counts = eval_step(variables, sharding.shard(inputs, mesh))
-        for name, value in jax.device_get(counts).items():
-            totals[name] = totals.get(name, 0) + value.astype(np.int64)
+        counts = jax.tree.map(lambda x: x.astype(np.int64), jax.device_get(counts))
+        totals = jax.tree.map(np.add, totals, counts) if totals else counts
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
 
@@ -85,26 +115,35 @@ def count(
     return ordered, examples
 
 
-def scalars(counts: Mapping[str, np.ndarray], scheme: Scheme) -> dict[str, float]:
+def scalars(counts: Counts, scheme: Scheme) -> dict[str, float]:
     """The few numbers that training logs for each route."""
     numbers = {}
-    for route, confusion in counts.items():
-        scores = metrics.scores(confusion, scheme)
+    for route, counted in counts.items():
+        scores = metrics.scores(counted["confusion"], scheme)
         for key in ("f1/mean", "f1/mean_depth_classes", "iou/mean", "accuracy"):
             if scores[key] is not None:
                 numbers[f"validation/{route}/{key}"] = scores[key]
     return numbers
 
 
-def result(
-    counts: Mapping[str, np.ndarray], scheme: Scheme, record: Mapping[str, Any]
-) -> dict[str, Any]:
+def result(counts: Counts, scheme: Scheme, record: Mapping[str, Any]) -> dict[str, Any]:
     """Scores of every route with the raw counts and where they come from."""
-    routes = {
-        route: metrics.scores(confusion, scheme) | {"confusion": confusion.tolist()}
-        for route, confusion in counts.items()
-    }
+    routes = {}
+    for route, counted in counts.items():
+        routes[route] = metrics.scores(counted["confusion"], scheme)
+        if "boundary" in counted:
+            routes[route] |= boundaries.scores(counted["boundary"], scheme)
+        routes[route] |= {key: value.tolist() for key, value in counted.items()}
     return {"provenance": dict(record), "classes": list(scheme.classes), "routes": routes}
+
+
+def write_confusion(path: pathlib.Path, confusion: np.ndarray, scheme: Scheme) -> None:
+    """Writes pixel counts as CSV: a row for each true class, a column for each predicted one."""
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["true \\ predicted", *scheme.classes])
+        for name, row in zip(scheme.classes, confusion.tolist(), strict=True):
+            writer.writerow([name, *row])
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
@@ -115,20 +154,49 @@ def write_json(path: pathlib.Path, value: Any) -> None:
     partial.replace(path)
 
 
-def examples_picture(predict_step, variables, batch, scheme) -> np.ndarray:
+def examples_picture(predict_step, variables, batch, scheme, truth_scheme=None) -> np.ndarray:
     """Image, depth, truth and every prediction of a few examples, side by side."""
     inputs = {k: batch[k] for k in ("image", "depth", "has_depth")}
     out = jax.device_get(predict_step(variables, inputs))
-    return training_picture(batch, out, scheme, rows=len(batch["mask"]))
+    return training_picture(batch, out, scheme, len(batch["mask"]), truth_scheme)
 
 
-def evaluate_run(workdir: pathlib.Path, which: str, overrides=None) -> dict[str, Any]:
-    """Scores a run's checkpoint on a held-out split; prints a table, writes JSON and a picture.
+def datasets_to_score(config) -> list[str]:
+    """The datasets that `config.eval.dataset` names, as name/config.
+
+    Empty for the run's own; several with commas; ``name/*`` for every prepared config, which
+    for CelebAMask-HQ-D is every merge order.
+    """
+    chosen = []
+    for item in config.eval.dataset.split(",") if config.eval.dataset else [""]:
+        name, _, wanted = item.strip().partition("/")
+        if not name:
+            chosen.append(f"{config.data.name}/{config.data.config}")
+        elif wanted == "*":
+            chosen += [f"{name}/{found}" for found in prepared_configs(name, config.data.data_dir)]
+        elif wanted:
+            chosen.append(f"{name}/{wanted}")
+        else:
+            raise InputError(
+                "config.eval.dataset", repr(item), "name/config", f"set it to {name}/official"
+            )
+    return chosen
+
+
+def evaluate_run(workdir: pathlib.Path, which: str, overrides=None) -> dict[str, dict[str, Any]]:
+    """Scores a run's checkpoint on held-out splits; prints tables, writes files.
+
+    For each dataset, in ``workdir/evaluation``: scores as JSON, the confusion matrix of
+    every route as CSV, and a picture of a few examples.
 
     Args:
-        workdir: the run's folder; results go to ``workdir/evaluation``.
+        workdir: the run's folder.
         which: ``best`` or ``last``.
-        overrides: a config whose `eval`, `devices` and data folder replace the run's own.
+        overrides: a config whose `eval`, `devices`, data folder and source replace the
+            run's own.
+
+    Returns:
+        What the JSON files hold, by dataset.
     """
     run = load_trained(workdir, which)
     config = ml_collections.ConfigDict(run.config)
@@ -136,19 +204,35 @@ def evaluate_run(workdir: pathlib.Path, which: str, overrides=None) -> dict[str,
         config.eval = overrides.eval
         config.devices = overrides.devices
         config.data.data_dir = overrides.data.data_dir
+        config.data.source = overrides.data.source
     mesh = sharding.make_mesh(config.devices)
     sharding.check_divides(config.eval.batch, mesh, "eval.batch")
-    split = open_data(config, config.eval.split)
-    if split.scheme != run.scheme:
-        raise InputError(
-            str(split.directory),
-            f"labels of scheme {split.scheme.name}",
-            f"{run.scheme.name}, which the run in {workdir} was trained on",
-            f"evaluate on {run.meta['dataset']['name']}/{run.meta['dataset']['config']}",
+    variables = jax.device_put(run.variables, sharding.replicated(mesh))
+    own = f"{config.data.name}/{config.data.config}"
+    # Opened first, so that a missing dataset is told before the others are scored.
+    splits = {d: open_data(config, config.eval.split, d) for d in datasets_to_score(config)}
+    scores = {}
+    for dataset, split in splits.items():
+        suffix = "" if dataset == own else "_" + dataset.replace("/", "_")
+        name = f"{split.split}_{which}{suffix}"
+        scores[dataset] = _evaluate_split(
+            run, config, split, variables, mesh, which, workdir / "evaluation" / name
         )
+    return scores
+
+
+def _evaluate_split(
+    run, config, split: Split, variables, mesh, which: str, target: pathlib.Path
+) -> dict[str, Any]:
+    scheme, how = scoring_for(
+        run.scheme,
+        split.scheme,
+        flip=config.eval.flip,
+        boundary_tolerance=config.eval.boundary_tolerance,
+    )
     size, label_size = config.data.size, config.eval.label_size or config.data.size
     batches = functools.partial(
-        pipeline.eval_batches,
+        source.module(config.data.source).eval_batches,
         split,
         batch_size=config.eval.batch,
         size=size,
@@ -156,9 +240,7 @@ def evaluate_run(workdir: pathlib.Path, which: str, overrides=None) -> dict[str,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
-    variables = jax.device_put(run.variables, sharding.replicated(mesh))
-    eval_step = make_eval_step(run.nets, run.scheme.num_classes, mesh)
-    counts, examples = count(eval_step, variables, batches(), mesh)
+    counts, examples = count(make_eval_step(run.nets, how, mesh), variables, batches(), mesh)
     record = {
         "config": config.to_dict(),
         "seed": run.meta["seed"],
@@ -167,23 +249,54 @@ def evaluate_run(workdir: pathlib.Path, which: str, overrides=None) -> dict[str,
         "trained_on": run.meta["dataset"],
         "trained_with": run.meta["code_version"],
         "scored_on": dataset_record(split) | {"split": split.split, "examples": examples},
+        "scored_in_scheme": scheme.name,
         "input_resolution": size,
-        "scoring_resolution": label_size,
+        "scoring_resolution": "original" if label_size == ORIGINAL else label_size,
+        "flip": config.eval.flip,
+        "boundary_tolerance_pixels": config.eval.boundary_tolerance,
         "code_version": provenance.code_version(),
         "libraries": provenance.libraries(),
     }
-    scores = result(counts, run.scheme, record)
+    scores = result(counts, scheme, record)
     if sharding.is_lead():
-        folder = workdir / "evaluation"
-        write_json(folder / f"{split.split}_{which}.json", scores)
+        write_json(target.with_name(f"{target.name}.json"), scores)
+        for route, counted in counts.items():
+            path = target.with_name(f"{target.name}_{route}.csv")
+            write_confusion(path, counted["confusion"], scheme)
         head = next(batches())
         head = {k: v[: config.eval.pictures] for k, v in head.items()}
-        predict_step = jax.jit(functools.partial(step.predict_step, nets=run.nets))
-        picture = examples_picture(predict_step, run.variables, head, run.scheme)
-        Image.fromarray(picture).save(folder / f"{split.split}_{which}.png")
-        source = f"{split.name}/{split.config} {split.split}, depth {split.depth_source}"
-        print(f"{examples['all']} examples of {source} ({examples['with_depth']} with depth)")
-        print(f"input {size} px, scored at {label_size} px, step {run.meta['step']} ({which})")
-        print(metrics.table(scores["routes"], run.scheme))
-        print(f"written: {folder}/{split.split}_{which}.json and .png")
+        predict = jax.jit(functools.partial(predict_step, nets=run.nets))
+        picture = examples_picture(predict, run.variables, head, run.scheme, split.scheme)
+        Image.fromarray(picture).save(target.with_name(f"{target.name}.png"))
+        print(summary(record, scores, scheme))
+        print(f"written: {target}.json, .png and _ROUTE.csv")
     return scores
+
+
+def summary(record: Mapping[str, Any], scores: Mapping[str, Any], scheme: Scheme) -> str:
+    """What was scored on what, and the table."""
+    on, side = record["scored_on"], record["scoring_resolution"]
+    lines = [
+        f"{on['examples']['all']} examples of {on['name']}/{on['config']} {on['split']}, "
+        f"depth {on['depth_source']} ({on['examples']['with_depth']} with depth)",
+        f"input {record['input_resolution']} px, scored at "
+        f"{'the original size' if side == 'original' else f'{side} px'}, "
+        f"step {record['step']} ({record['checkpoint']})",
+    ]
+    kept = record["trained_on"].get("examples", {})
+    scarce = [f"{what} of {kept[what]:,}" for what in kept if kept[what] < kept["all"]]
+    if scarce:
+        lines.append(f"trained with {' and '.join(scarce)} of {kept['all']:,} examples")
+    if scheme.name != on["scheme"]:
+        lines.append(f"labels of scheme {on['scheme']}, compared in {scheme.name}")
+    if on["merge_order"]:
+        lines.append(f"merge order of the labels: {on['merge_order']}")
+    if record["flip"]:
+        lines.append("mean of the prediction for the image and for its mirror image")
+    if record["boundary_tolerance_pixels"] >= 0:
+        lines.append(f"boundary F1: tolerance {record['boundary_tolerance_pixels']} px")
+    absent = {part for route in scores["routes"].values() for part in route["absent"]}
+    if absent:
+        lines.append(f"absent, left out of the means: {', '.join(sorted(absent))}")
+    lines.append(metrics.table(scores["routes"], scheme))
+    return "\n".join(lines)

@@ -119,6 +119,15 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
+def is_turned(data: bytes) -> bool:
+    """Whether an image's EXIF asks for it to be turned or mirrored."""
+    try:
+        orientation = Image.open(io.BytesIO(data), formats=FORMATS).getexif()
+        return orientation.get(ExifTags.Base.Orientation) in _TURNS
+    except (*_UNREADABLE, TypeError):
+        return False
+
+
 def read_image(source: Source, name: str = "", upright: bool = True) -> UInt8[np.ndarray, "h w 3"]:
     """An sRGB picture in 0..255 from a file of any common mode.
 
@@ -152,6 +161,27 @@ def read_mask(source: Source, name: str = "") -> Bool[np.ndarray, "h w"]:
         image = image.convert("RGBA").convert("RGB")
     values = np.asarray(image) != 0
     return values.any(-1) if values.ndim == 3 else values
+
+
+def read_label(source: Source, name: str = "") -> UInt8[np.ndarray, "h w"]:
+    """Class ids from a grey or palette file of 8 bits or fewer; a palette gives its indices.
+
+    Raises:
+        InputError: also for colours, alpha and 16 bits: they are no class ids.
+    """
+    data, name = _contents(source, name)
+    image = _load(data, name)
+    if image.format == "JPEG":
+        raise InputError(
+            name, "a JPEG", "a lossless label map (PNG)", "look whether this is the photograph"
+        )
+    if image.mode == "1":
+        image = image.convert("L").point(lambda value: value // 255)
+    if image.mode == "RGB":
+        return _one_channel(np.array(image), name)
+    if image.mode not in ("L", "P"):
+        raise _wrong_mode(name, image.mode, "class ids in one channel of 8 bits")
+    return np.array(image)
 
 
 def read_depth(
@@ -238,21 +268,30 @@ def depth_to_u8(
     """8-bit depth: 16-bit values are divided by 257 and rounded, and none but 0 becomes 0.
 
     Raises:
-        InputError: 16-bit depth below 4096 throughout (millimetres, or 8-bit values in a
-            16-bit file), of which fewer than 16 levels would be left.
+        InputError: as `check_depth_range`.
     """
+    check_depth_range(depth, name)
     if depth.dtype == np.uint8:
         return depth
-    largest = int(depth.max())
-    if 0 < largest < 4096:
+    scaled = np.round(depth / 257.0).astype(np.uint8)
+    return np.where(depth > 0, np.maximum(scaled, 1), 0).astype(np.uint8)
+
+
+def check_depth_range(
+    depth: UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"], name: str = "depth"
+) -> None:
+    """Refuses 16-bit depth below 4096 throughout: millimetres, or 8-bit values in 16 bits.
+
+    Depth is relative to the range of its type; such a map would keep few of its levels.
+    """
+    largest = int(depth.max(initial=0))
+    if depth.dtype == np.uint16 and 0 < largest < 4096:
         raise InputError(
             name,
             f"16-bit depth of at most {largest}",
             "16-bit depth that uses the range up to 65535",
             "scale the values, or save them with 8 bits, and run again",
         )
-    scaled = np.round(depth / 257.0).astype(np.uint8)
-    return np.where(depth > 0, np.maximum(scaled, 1), 0).astype(np.uint8)
 
 
 def resize_depth(

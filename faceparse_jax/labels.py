@@ -3,7 +3,10 @@
 The one truth for training, scoring, drawing and the dataset builders. It imports
 nothing but NumPy, so that builders and tools can use it without JAX or TensorFlow.
 
-Sides. CelebAMask-HQ's ``l_`` is the subject's left, the right half of the picture.
+Sides. CelebAMask-HQ's ``l_`` is the subject's left, the right half of the picture; the
+``left_`` of LaPa and Helen is the viewer's left.
+
+    python -m faceparse_jax.labels     prints every scheme
 """
 
 import dataclasses
@@ -11,6 +14,8 @@ from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Bool, UInt8
+
+from faceparse_jax import tables
 
 IGNORE = 255
 """Label of pixels that take no part in losses and scores."""
@@ -25,14 +30,18 @@ class Scheme:
         classes: class names; id 0 is the background.
         colours: sRGB in 0..255 for each class.
         swap_pairs: ids of left and right parts, exchanged when an image is mirrored.
-        depth_classes: ids that the benchmarks' depth maps cover.
+        left_of: whose left a class name means, ``subject`` or ``viewer``.
+        depth_classes: ids that the benchmark's depth maps cover.
+        regions: name and ids of classes that are scored as one, besides each alone.
     """
 
     name: str
     classes: tuple[str, ...]
     colours: tuple[tuple[int, int, int], ...]
     swap_pairs: tuple[tuple[int, int], ...]
+    left_of: str
     depth_classes: tuple[int, ...]
+    regions: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     @property
     def num_classes(self) -> int:
@@ -102,6 +111,7 @@ def _celebamask_hq(name: str, parts: tuple[str, ...]) -> Scheme:
         classes=classes,
         colours=tuple(_COLOURS[part] for part in classes),
         swap_pairs=tuple(sorted(pairs)),
+        left_of="subject",
         depth_classes=tuple(i for i, part in enumerate(classes) if part not in _NO_DEPTH),
     )
 
@@ -109,7 +119,46 @@ def _celebamask_hq(name: str, parts: tuple[str, ...]) -> Scheme:
 CELEBAMASK_HQ = _celebamask_hq("celebamask_hq", _OFFICIAL)
 CELEBAMASK_HQ_BISENET = _celebamask_hq("celebamask_hq_bisenet", _BISENET)
 
-SCHEMES = {scheme.name: scheme for scheme in (CELEBAMASK_HQ, CELEBAMASK_HQ_BISENET)}
+_ELEVEN = (
+    "background", "skin", "left_eyebrow", "right_eyebrow", "left_eye", "right_eye", "nose",
+    "upper_lip", "inner_mouth", "lower_lip", "hair",
+)  # fmt: skip
+# The same colour for the same side of the face: the viewer's left is the subject's right.
+_ELEVEN_COLOURS = tuple(
+    _COLOURS[part]
+    for part in (
+        "background", "skin", "r_brow", "l_brow", "r_eye", "l_eye", "nose",
+        "u_lip", "mouth", "l_lip", "hair",
+    )
+)  # fmt: skip
+
+LAPA = Scheme(
+    name="lapa",
+    classes=_ELEVEN,
+    colours=_ELEVEN_COLOURS,
+    swap_pairs=((2, 3), (4, 5)),
+    left_of="viewer",
+    depth_classes=tuple(range(1, 11)),
+)
+HELEN = Scheme(
+    name="helen",
+    classes=_ELEVEN,
+    colours=_ELEVEN_COLOURS,
+    swap_pairs=((2, 3), (4, 5)),
+    left_of="viewer",
+    depth_classes=tuple(range(1, 10)),
+    regions=(
+        ("brows", (2, 3)),
+        ("eyes", (4, 5)),
+        ("mouth", (7, 8, 9)),
+        ("overall", (2, 3, 4, 5, 6, 7, 8, 9)),
+    ),
+)
+"""LaPa and Helen share ids and names, not their meaning: LaPa's skin has the ears, Helen's
+has not, and Helen's depth has no hair. Helen's regions are those of Smith et al. (CVPR
+2013), as they are scored since: ``overall`` is brows, eyes, nose and mouth as one."""
+
+SCHEMES = {scheme.name: scheme for scheme in (CELEBAMASK_HQ, CELEBAMASK_HQ_BISENET, LAPA, HELEN)}
 
 MERGE_ORDERS: Mapping[str, tuple[str, ...]] = {
     "official": _OFFICIAL,
@@ -162,3 +211,27 @@ def scheme(name: str) -> Scheme:
     if name not in SCHEMES:
         raise KeyError(f"no label scheme {name!r}; there are {sorted(SCHEMES)}")
     return SCHEMES[name]
+
+
+def table(scheme: Scheme) -> str:
+    """Id, name, side in the picture, partner on the other side, depth and colour of each class."""
+    left = "right" if scheme.left_of == "subject" else "left"
+    right = "left" if left == "right" else "right"
+    rows = [("id", "class", "side in the picture", "mirrored to", "depth", "colour")]
+    for i, name in enumerate(scheme.classes):
+        other = scheme.mirror[i]
+        side = "" if other == i else left if name.startswith("l") else right
+        partner = "" if other == i else scheme.classes[other]
+        depth = "yes" if i in scheme.depth_classes else ""
+        rows.append((str(i), name, side, partner, depth, f"#{bytes(scheme.colours[i]).hex()}"))
+    lines = tables.aligned(rows)
+    title = f"{scheme.name}: left is the {scheme.left_of}'s left"
+    regions = [
+        f"region {name}: {', '.join(scheme.classes[i] for i in ids)}"
+        for name, ids in scheme.regions
+    ]
+    return "\n".join([title, *lines, *regions])
+
+
+if __name__ == "__main__":
+    print("\n\n".join(table(scheme) for scheme in SCHEMES.values()))

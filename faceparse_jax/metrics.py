@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, Int32, Integer
 
+from faceparse_jax import tables
 from faceparse_jax.labels import IGNORE, Scheme
 
 
@@ -43,8 +44,10 @@ def scores(confusion: Int[np.ndarray, "k k"], scheme: Scheme) -> dict[str, Any]:
     F1 of a class is 2 TP / (predicted + true), its IoU TP / (predicted + true - TP).
 
     Returns:
-        ``f1/<class>`` and ``iou/<class>`` for every class; ``f1/mean`` over all classes
-        but the background, ``f1/mean_depth_classes`` over those with depth support,
+        ``f1/<class>`` and ``iou/<class>`` for every class; ``f1/<region>`` for every region
+        of the scheme, inside which a confusion counts as right (Smith et al., CVPR 2013);
+        ``f1/mean`` over all classes but the background, ``f1/mean_depth_classes`` over those
+        with depth support,
         ``iou/mean`` over all classes; ``accuracy`` over all pixels; ``absent``: names of
         the classes that are neither in truth nor in prediction. Absent classes have the
         score None and are left out of the means; a mean of nothing is None.
@@ -67,6 +70,12 @@ def scores(confusion: Int[np.ndarray, "k k"], scheme: Scheme) -> dict[str, Any]:
     for name, values in (("f1", f1), ("iou", iou)):
         for i, part in enumerate(scheme.classes):
             numbers[f"{name}/{part}"] = float(values[i]) if present[i] else None
+    for name, ids in scheme.regions:
+        truth, predicted = confusion[list(ids)].sum(), confusion[:, list(ids)].sum()
+        inside = confusion[np.ix_(ids, ids)].sum()
+        numbers[f"f1/{name}"] = (
+            float(2 * inside / (truth + predicted)) if truth + predicted else None
+        )
     total = confusion.sum()
     return numbers | {
         "f1/mean": mean(f1, foreground),
@@ -78,30 +87,27 @@ def scores(confusion: Int[np.ndarray, "k k"], scheme: Scheme) -> dict[str, Any]:
 
 
 def table(results: Mapping[str, Mapping[str, Any]], scheme: Scheme) -> str:
-    """F1 of every class and the means, one column for each evaluation, in percent.
+    """F1 of every class, regions and means, one column for each evaluation, in percent.
 
     Args:
         results: what `scores` returned, by the name of the evaluation.
     """
-    rows = {f"F1 {part}": f"f1/{part}" for part in scheme.classes}
-    rows |= {
+    classes = {f"F1 {part}": f"f1/{part}" for part in scheme.classes}
+    summary = {f"F1 {name} (region)": f"f1/{name}" for name, _ in scheme.regions}
+    summary |= {
         "mean F1": "f1/mean",
         "mean F1, depth classes": "f1/mean_depth_classes",
         "mean IoU": "iou/mean",
         "accuracy": "accuracy",
+        "mean boundary F1": "boundary_f1/mean",
     }
     cells = [["%", *results]]
-    for title, key in rows.items():
-        values = (result[key] for result in results.values())
+    for title, key in (classes | summary).items():
+        values = [result.get(key) for result in results.values()]
+        if key in ("boundary_f1/mean",) and not any(values):
+            continue
         cells.append([title, *("-" if v is None else f"{100 * v:.2f}" for v in values)])
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in cells
-    ]
-    rule = "-" * len(lines[0])
-    classes_end = 1 + scheme.num_classes
-    return "\n".join([lines[0], rule, *lines[1:classes_end], rule, *lines[classes_end:]])
+    lines = tables.aligned(cells, numbers_from=1)
+    rule = "-" * max(map(len, lines))
+    end = 1 + len(classes)
+    return "\n".join([lines[0], rule, *lines[1:end], rule, *lines[end:]])

@@ -15,9 +15,9 @@ import jax
 import numpy as np
 from jaxtyping import Float16, Float32, UInt8, UInt16
 
-from faceparse_jax import step
 from faceparse_jax.errors import InputError
 from faceparse_jax.images import depth_to_u8, resize_depth
+from faceparse_jax.inference import predict_step
 from faceparse_jax.labels import Scheme
 from faceparse_jax.letterbox import OUTSIDE, decide, fit_image, inside
 from faceparse_jax.state import Nets, Variables
@@ -80,7 +80,7 @@ class Parser:
         # What is not among `keys` is dropped before compiling, with its networks.
         @functools.partial(jax.jit, static_argnames="keys")
         def run(variables, batch, keys):
-            out = step.predict_step(variables, batch, nets=nets)
+            out = predict_step(variables, batch, nets=nets)
             return {key: out[key] for key in keys}
 
         self._run = run
@@ -168,7 +168,7 @@ class Parser:
             yield Result(label, confidence, depth, source, planes)
 
     def _arrays(self, pairs: Sequence[Pair]) -> dict[str, np.ndarray]:
-        """The batch that `step.predict_step` takes, filled up with empty rows."""
+        """The batch that `inference.predict_step` takes, filled up with empty rows."""
         rows = min(self._batch, 1 << (len(pairs) - 1).bit_length())
         square = (rows, self._size, self._size)
         arrays = {}

@@ -1,4 +1,4 @@
-"""Training and inference steps: pure functions of arrays and frozen values.
+"""The training step: a pure function of arrays and frozen values.
 
 The networks learn together in one jitted step: the RGB parser from images, the depth
 parser from depth and from translated depth, the translator from paired depth and,
@@ -9,13 +9,14 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from faceparse_jax import losses, metrics
-from faceparse_jax.data.augment import Augment, augment_batch, depth_to_u8, prepare
+from faceparse_jax import losses
+from faceparse_jax.data.augment import Augment, augment_batch
+from faceparse_jax.inference import where_rows
 from faceparse_jax.labels import IGNORE
 from faceparse_jax.optim import Optimizer
-from faceparse_jax.state import Nets, TrainState, Variables, Weights
+from faceparse_jax.state import Nets, TrainState, Weights
 
 
 def _fill_rows(
@@ -31,14 +32,11 @@ def _fill_rows(
     return depth[jnp.where(has_depth, jnp.arange(has_depth.size), order[turn])]
 
 
-def _where_rows(rows: Bool[Array, " b"], a: PyTree, b: PyTree) -> PyTree:
-    return jax.tree.map(lambda x, y: jnp.where(rows[:, None, None, None], x, y), a, b)
-
-
 def _objective(params, batch_stats, data, key, *, nets: Nets, weights: Weights):
     """Weighted sum of the terms; also the terms, new statistics and the translated depth."""
     image, depth, label, has_depth = (data[k] for k in ("image", "depth", "label", "has_depth"))
-    in_frame = label != IGNORE
+    # Not the label: a photograph without one still teaches translator and parsers.
+    in_frame = data["frame"]
     with_depth = in_frame & has_depth[:, None, None]
     stats = dict(batch_stats)
     terms = {}
@@ -98,7 +96,7 @@ def _objective(params, batch_stats, data, key, *, nets: Nets, weights: Weights):
     if weights.mutual:
         taught, mask = real_heads[0], with_depth
         if needs_fake:
-            taught, mask = _where_rows(has_depth, real_heads[0], fake_heads[0]), in_frame
+            taught, mask = where_rows(has_depth, real_heads[0], fake_heads[0]), in_frame
         terms["mutual"] = losses.mutual(
             rgb_heads[0],
             taught,
@@ -145,7 +143,7 @@ def train_step(
 
     Args:
         state: the state before the step; may be donated.
-        batch: image u8 [b h w 3], depth u8 [b h w 1], label u8 [b h w], has_depth [b].
+        batch: image u8 [b h w 3], depth u8 or u16 [b h w 1], label u8 [b h w], has_depth [b].
         key: the run's key; the step's own randomness is ``fold_in(key, state.step)``.
         ema: decay of the running average; 0 when the state has none.
 
@@ -201,70 +199,3 @@ def train_step(
             {"params": params, "batch_stats": stats},
         )
     return TrainState(state.step + 1, params, stats, opt_state, average), scalars
-
-
-def predict_step(variables: Variables, batch: dict[str, Array], *, nets: Nets) -> dict[str, Array]:
-    """Class probabilities of every route that networks and inputs allow.
-
-    Args:
-        variables: by network name, as `TrainState.variables` gives them.
-        batch: any of image u8 [b h w 3] and depth u8 [b h w 1] with has_depth [b].
-
-    Returns:
-        Probabilities [b h w k] under ``rgb`` (image), ``depth`` (real depth),
-        ``depth_translated`` (translated depth) and ``fusion``: the mean of both
-        parsers, on real depth where there is one, else on translated depth. The
-        translated depth itself, u8 [b h w 1], under ``translated``.
-    """
-    data = prepare(batch)
-    out = {}
-
-    def run(name, *inputs, parameters=None):
-        return getattr(nets, name).apply(variables[parameters or name], *inputs, train=False)
-
-    def parse_depth(depth, parameters):
-        x = jnp.repeat(depth, nets.depth_channels, -1)
-        return jax.nn.softmax(run("depth", x, parameters=parameters)[0])
-
-    if nets.rgb and "image" in data:
-        out["rgb"] = jax.nn.softmax(run("rgb", data["image"])[0])
-    if nets.depth and "depth" in data:
-        out["depth"] = parse_depth(data["depth"], "depth")
-    if nets.translator and "image" in data:
-        translated = run("translator", data["image"])
-        out["translated"] = depth_to_u8(translated)
-        if nets.depth:
-            which = "depth_translated" if nets.split_statistics else "depth"
-            out["depth_translated"] = parse_depth(translated, which)
-    if "rgb" in out and ("depth" in out or "depth_translated" in out):
-        second = out.get("depth", out.get("depth_translated"))
-        if "depth" in out and "depth_translated" in out:
-            second = _where_rows(data["has_depth"], out["depth"], out["depth_translated"])
-        fused = 0.5 * (out["rgb"] + second)
-        if "depth_translated" not in out:
-            fused = _where_rows(data["has_depth"], fused, out["rgb"])
-        out["fusion"] = fused
-    return out
-
-
-def eval_step(
-    variables: Variables, batch: dict[str, Array], *, nets: Nets, num_classes: int
-) -> dict[str, Array]:
-    """Confusion counts [k k] of every route over the valid rows of a batch.
-
-    Probabilities are resized to the label's grid before the argmax. The route
-    ``depth`` counts only the rows that have depth.
-    """
-    label, mask = batch["label"], batch["mask"]
-    inputs = {k: batch[k] for k in ("image", "depth", "has_depth")}
-    counts = {}
-    for name, probabilities in predict_step(variables, inputs, nets=nets).items():
-        if name == "translated":
-            continue
-        rows = mask & batch["has_depth"] if name == "depth" else mask
-        shape = (*label.shape, probabilities.shape[-1])
-        if probabilities.shape != shape:
-            probabilities = jax.image.resize(probabilities, shape, "linear", antialias=False)
-        prediction = jnp.argmax(probabilities, axis=-1)
-        counts[name] = metrics.confusion(label, prediction, num_classes, rows)
-    return counts

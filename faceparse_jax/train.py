@@ -11,9 +11,13 @@ import numpy as np
 
 from faceparse_jax import evaluate, from_config, provenance, sharding, step
 from faceparse_jax.checkpoints import Checkpoints
-from faceparse_jax.data import pipeline
+from faceparse_jax.data import source
+from faceparse_jax.data.batches import Scarcity
+from faceparse_jax.data.prepared import Split
 from faceparse_jax.errors import InputError
+from faceparse_jax.inference import predict_step
 from faceparse_jax.logs import Logs
+from faceparse_jax.scoring import Scoring
 from faceparse_jax.state import init_state
 
 # Keys that may change between the runs of one workdir: they do not touch the training.
@@ -68,12 +72,15 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
     sharding.check_divides(config.eval.batch, mesh, "eval.batch")
     weights = from_config.weights(config)
     txs = from_config.optimizers(config)
+    data = source.module(config.data.source)
     train_split = evaluate.open_data(config, "train")
     validation = evaluate.open_data(config, "validation")
     scheme = train_split.scheme
     nets = from_config.nets(config, scheme.num_classes)
     augment = from_config.augment(config, scheme)
     best_route(config, nets)
+    scarcity = Scarcity(config.data.depth_fraction, config.data.label_fraction)
+    kept = _kept(data, train_split, scarcity)
     lead = sharding.is_lead()
     if lead:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -90,7 +97,7 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
         "seed": config.seed,
         "code_version": provenance.code_version(),
         "libraries": provenance.libraries(),
-        "dataset": evaluate.dataset_record(train_split),
+        "dataset": evaluate.dataset_record(train_split) | {"examples": kept},
         "best": None,
     }
     checkpoints = Checkpoints(workdir, config.checkpoint.keep)
@@ -125,10 +132,10 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
         out_shardings=(whole, whole),
         donate_argnums=0,
     )
-    eval_step = evaluate.make_eval_step(nets, scheme.num_classes, mesh)
-    predict_step = jax.jit(functools.partial(step.predict_step, nets=nets))
+    eval_step = evaluate.make_eval_step(nets, Scoring(scheme.num_classes), mesh)
+    show = jax.jit(functools.partial(predict_step, nets=nets))
     host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    batches = pipeline.train_batches(
+    batches = data.train_batches(
         train_split,
         batch_size=config.train.batch,
         size=config.data.size,
@@ -136,10 +143,11 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
         start_step=start,
         shuffle_buffer=config.data.shuffle_buffer,
         cache=config.data.cache,
+        scarcity=scarcity,
         **host,
     )
     validate_batches = functools.partial(
-        pipeline.eval_batches,
+        data.eval_batches,
         validation,
         batch_size=config.eval.batch,
         size=config.data.size,
@@ -181,7 +189,7 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
             if lead and (number % config.log.pictures_every == 0 or number == total):
                 batch = next(validate_batches())
                 batch = {k: v[:4] for k, v in batch.items()}
-                picture = evaluate.examples_picture(predict_step, state.variables(), batch, scheme)
+                picture = evaluate.examples_picture(show, state.variables(), batch, scheme)
                 logs.pictures(number, "examples", picture)
             # Saved before the next batch is drawn, so that step and data agree.
             if number % config.checkpoint.every == 0 or number == total:
@@ -189,6 +197,27 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
             if evaluated:
                 since, since_step = time.monotonic(), number
     return last_scores
+
+
+def _kept(data, split: Split, scarcity: Scarcity) -> dict[str, int]:
+    """How many training examples there are, and how many keep depth and label.
+
+    Raises:
+        InputError: no example keeps its label, or none its depth although some should.
+    """
+    count = split.num_examples
+    if scarcity.whole:
+        return {"all": count, "depth": count, "label": count}
+    kept = scarcity.counts(data.split_ids(split, range(count)))
+    for what, fraction in (("depth", scarcity.depth_fraction), ("label", scarcity.label_fraction)):
+        if not kept[what] and (fraction or what == "label"):
+            raise InputError(
+                f"config.data.{what}_fraction",
+                f"{fraction:g}, by which none of {count:,} examples keeps its {what}",
+                "at least one",
+                "set a larger fraction",
+            )
+    return {"all": count} | kept
 
 
 def best_route(config, nets) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import ml_collections
 
+from configs import base
 from faceparse_jax import checkpoints, from_config, labels
 from faceparse_jax.state import Nets, Variables, inference_variables, init_state
 
@@ -19,7 +20,7 @@ class Trained:
         config: the run's config.
         meta: seed, step, code version, dataset and merge order of the training.
         scheme: the label scheme of the logits.
-        variables: by network, as `step.predict_step` takes them.
+        variables: by network, as `inference.predict_step` takes them.
     """
 
     config: ml_collections.FrozenConfigDict
@@ -37,7 +38,10 @@ def load_trained(workdir: pathlib.Path | str, which: str = "best") -> Trained:
     """
     workdir = pathlib.Path(workdir)
     meta = checkpoints.read_meta(workdir, which)
-    config = ml_collections.FrozenConfigDict(meta["config"])
+    # Keys that are younger than the run have the value that changes nothing.
+    stored = base.get_config()
+    stored.update(meta["config"])
+    config = ml_collections.FrozenConfigDict(stored)
     scheme = labels.scheme(meta["dataset"]["scheme"])
     nets = from_config.nets(config, scheme.num_classes)
 

@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 from PIL import Image
 
-from faceparse_jax import labels
+from faceparse_jax import convert, labels
 from faceparse_jax.data.synthetic import render_head
 
 SIZE = 64
@@ -64,3 +64,83 @@ def pack(folder: pathlib.Path) -> pathlib.Path:
         for file in sorted(folder.rglob("*")):
             archive.write(file, file.relative_to(folder.parent))
     return path
+
+
+def _photo(path: pathlib.Path, key: int, shape: tuple[int, int] | None = None) -> None:
+    image = Image.fromarray(head(key)["image"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (image.crop((0, 0, shape[1], shape[0])) if shape else image).save(path)
+
+
+def eleven(key: int, scheme: labels.Scheme) -> np.ndarray:
+    """The head's label in the ids of LaPa or Helen."""
+    return convert.label_map(head(key)["label"][..., 0], labels.CELEBAMASK_HQ, scheme)
+
+
+# Sides of the crops: photographs of LaPa and Helen differ in size.
+SHAPES = {0: (64, 64), 1: (48, 64), 2: (64, 40), 3: (56, 60), 4: (64, 64)}
+LAPA_SPLITS = {"train": (0, 1, 2), "val": (3,), "test": (4,)}
+
+
+def cropped(values: np.ndarray, key: int) -> np.ndarray:
+    height, width = SHAPES[key]
+    return values[:height, :width]
+
+
+def lapa(manual_dir: pathlib.Path, bits: int = 8) -> None:
+    """Writes `LaPa` and the folder `LaPa-D` without the last id."""
+    for split, keys in LAPA_SPLITS.items():
+        root = manual_dir / "LaPa" / split
+        for key in keys:
+            name = f"{1000 + key}_{key}"
+            _photo(root / "images" / f"{name}.jpg", key, SHAPES[key])
+            for kind in ("labels", "landmarks"):
+                (root / kind).mkdir(exist_ok=True)
+            label = Image.fromarray(cropped(eleven(key, labels.LAPA), key))
+            label.save(root / "labels" / f"{name}.png")
+            points = np.random.default_rng(key).uniform(0, 40, (106, 2))
+            lines = ["106", *(f"{x:.6f} {y:.6f}" for x, y in points)]
+            (root / "landmarks" / f"{name}.txt").write_text("\n".join(lines) + "\n")
+            if key != 4:
+                depth = cropped(head(key)["depth"][..., 0], key)
+                depth = depth.astype(np.uint16) * 256 + 3 * (depth > 0) if bits == 16 else depth
+                place = manual_dir / "LaPa-D" / split / f"{name}.png"
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(encode(depth.astype(f"uint{bits}")))
+
+
+def helen_smith(manual_dir: pathlib.Path) -> None:
+    """Writes Smith's soft maps and the folder `Helen-D` without the last id."""
+    root = manual_dir / "SmithCVPR2013_dataset_resized"
+    lists = {"exemplars.txt": (0, 1, 2), "tuning.txt": (3,), "testing.txt": (4,)}
+    for file, keys in lists.items():
+        root.mkdir(parents=True, exist_ok=True)
+        (root / file).write_text("".join(f"{k + 1} , {100 + k}_1\n" for k in keys))
+        for key in keys:
+            name = f"{100 + key}_1"
+            _photo(root / "images" / f"{name}.jpg", key, SHAPES[key])
+            folder = root / "labels" / name
+            folder.mkdir(parents=True)
+            label = cropped(eleven(key, labels.HELEN), key)
+            for value in range(11):
+                soft = np.where(label == value, 200, 10 + value).astype(np.uint8)
+                (folder / f"{name}_lbl{value:02d}.png").write_bytes(encode(soft))
+            if key != 4:
+                _helen_depth(manual_dir, key)
+
+
+def _helen_depth(manual_dir: pathlib.Path, key: int) -> None:
+    (manual_dir / "Helen-D").mkdir(exist_ok=True)
+    depth = encode(cropped(head(key)["depth"][..., 0], key))
+    (manual_dir / "Helen-D" / f"{100 + key}_1.png").write_bytes(depth)
+
+
+def helen_relabelled(manual_dir: pathlib.Path) -> None:
+    """Writes `helenstar_release` and the folder `Helen-D`."""
+    for split, keys in {"train": (0, 1, 2, 3), "test": (4,)}.items():
+        for key in keys:
+            name = manual_dir / "helenstar_release" / split / f"{100 + key}_1"
+            _photo(name.with_name(f"{name.name}_image.jpg"), key, SHAPES[key])
+            label = cropped(eleven(key, labels.HELEN), key)
+            name.with_name(f"{name.name}_label.png").write_bytes(encode(label))
+            _helen_depth(manual_dir, key)

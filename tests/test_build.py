@@ -2,6 +2,7 @@
 
 import errno
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,7 +39,7 @@ def test_a_build_ends_with_counts_and_the_next_command(capfd, manual_dir, tmp_pa
     words = ("--name", "celebamask_hq_d", "--manual_dir", manual_dir, "--data_dir", tmp_path / "d")
     status, out, err = run(capfd, *words)
     assert status == 0
-    folder = tmp_path / "d" / "celebamask_hq_d" / "official" / "1.0.0"
+    folder = tmp_path / "d" / "celebamask_hq_d" / "official" / "1.1.0"
     assert out.splitlines() == [
         f"celebamask_hq_d/official in {folder}",
         "  train             2 examples, 2 with depth",
@@ -47,7 +48,7 @@ def test_a_build_ends_with_counts_and_the_next_command(capfd, manual_dir, tmp_pa
         "next: python -m faceparse_jax.main --config configs/celebamask_hq_d.py "
         f"--workdir runs/celebamask --config.data.data_dir={tmp_path / 'd'}",
     ]
-    assert "train: 2 of 2" in err
+    assert re.search(r"train: 100%.* 2/2 ", err)
     status, again, _ = run(capfd, *words)
     assert status == 0
     assert again.splitlines()[1:] == out.splitlines()
@@ -113,6 +114,37 @@ def test_a_full_disk_is_told_and_leaves_nothing(capfd, manual_dir, tmp_path, mon
     assert status == 2
     assert "No space left on device, expected a folder with room" in err
     assert not list((tmp_path / "d").rglob("*incomplete*"))
+
+
+def test_a_check_tells_what_is_there_and_builds_nothing(capfd, manual_dir, tmp_path):
+    words = ["--name", "celebamask_hq_d", "--manual_dir", manual_dir, "--check"]
+    status, out, _ = run(capfd, *words, "--data_dir", tmp_path / "d")
+    assert status == 0
+    assert re.search(r"train +2 +24,183 +2 +128x128 \(2\)", out)
+    assert "not the official counts: train 2 of 24,183" in out
+    assert re.search(r"13 +hair +\d+ +\d+ +\d+", out)
+    assert out.strip().endswith("usable: run the same command without --check")
+    assert not (tmp_path / "d").exists()
+
+
+def test_a_check_lists_all_that_is_wrong_in_one_pass(capfd, manual_dir):
+    root = manual_dir / "CelebAMask-HQ"
+    photos = root / "CelebA-HQ-img"
+    (photos / "1.jpg").write_bytes(b"no photo")
+    shutil.copy(photos / "0.jpg", photos / "2.jpg")
+    shutil.copy(photos / "0.jpg", photos / "77.jpg")
+    (root / "notes.txt").write_text("a file of the user's own")
+    next((manual_dir / "CelebAMask-HQ-D").glob("2001*")).write_bytes(b"")
+    status, out, _ = run(capfd, "--name", "celebamask_hq_d", "--manual_dir", manual_dir, "--check")
+    assert status == 2
+    assert "1 files that belong to no photograph" in out
+    assert "notes.txt" in out
+    assert "1 exact duplicates, 1 across splits" in out
+    assert "train/0 = validation/2" in out
+    for what in ("1.jpg: found a truncated", "77.jpg: found an image without part masks"):
+        assert what in out
+    assert "2001.png: found an empty file" in out
+    assert "not usable" in out
 
 
 _SLOW = """

@@ -81,12 +81,13 @@ def test_examples_are_the_official_files(manual_dir):
             assert not example["depth"].any()
         else:
             assert example["has_depth"]
-            np.testing.assert_array_equal(example["depth"], made["depth"])
+            # TFDS decodes 8-bit depth to 16 bits.
+            np.testing.assert_array_equal(example["depth"], made["depth"].astype(np.uint16) * 257)
 
 
 def test_the_image_keeps_its_bytes(manual_dir):
     archive = files.Folder(manual_dir / ROOT)
-    row = module.find_rows(archive, None)["train"][0]
+    row = module.find(manual_dir, "official").rows["train"][0]
     data = (manual_dir / PHOTOS / "0.jpg").read_bytes()
     assert files.read_photo(archive, row.image)[0] == data
 
@@ -161,7 +162,9 @@ def test_depth_layouts_give_the_same_depth(manual_dir):
     (root / "2_depth.png").write_bytes(encode(depth[2].astype(np.uint16) * 257))
     found = prepared(manual_dir)
     for key in (0, 1, 2):
-        np.testing.assert_array_equal(found[str(key)]["depth"][..., 0], depth[key])
+        wide = depth[key].astype(np.uint16) * 257
+        np.testing.assert_array_equal(found[str(key)]["depth"][..., 0], wide)
+    assert found["metadata"]["depth_bits"] == 16
 
 
 def test_a_subset_is_reported_and_built(manual_dir, capfd):
@@ -254,8 +257,9 @@ def test_bad_files_of_several_splits_are_one_error(manual_dir):
 
 def test_the_mini_set_has_its_counts(real_data):
     root = real_data / "celebamask_hq_mini"
-    archive = files.open_archive(root, ROOT, "CelebA-HQ-img")
-    rows = module.find_rows(archive, files.open_depth(root, DEPTH))
+    source = module.find(root, "official")
+    archive, rows = source.archive, source.rows
+    assert not source.faults
     assert {split: len(of) for split, of in rows.items()} == {
         "train": 900,
         "validation": 100,
@@ -263,6 +267,6 @@ def test_the_mini_set_has_its_counts(real_data):
     }
     assert sum(row.depth is not None for of in rows.values() for row in of) == 1199
     # The subject's left is the right half of the picture.
-    label = module.read_label(archive, rows["test"][0].masks, "official")
+    label = module.read_label(archive, rows["test"][0].label, "official")
     left, right = (np.nonzero(label == value)[1].mean() for value in (4, 5))
     assert left > right

@@ -1,9 +1,11 @@
 """Archives found, read and refused; examples checked and streamed."""
 
+import re
 import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from faceparse_jax import labels
 from faceparse_jax.errors import InputError
@@ -89,20 +91,25 @@ def test_a_missing_archive_is_one_sentence(tmp_path):
 
 def test_depth_is_found_in_every_layout_by_id(tmp_path):
     tree(tmp_path, "7.png", "x/y/00012.jpg", "x/13_depth.npy", "a_1.PNG", "99.png", "12.txt")
-    found = files.depth_by_id(files.Folder(tmp_path), ["7", "8", "12", "13", "a_1"])
+    ids = ["7", "8", "12", "13", "a_1"]
+    found, surplus, faults = files.match_depth(files.Folder(tmp_path), ids)
+    assert surplus == ["99.png"]
+    assert not faults
     assert found == {"7": "7.png", "12": "x/y/00012.jpg", "13": "x/13_depth.npy", "a_1": "a_1.PNG"}
 
 
 def test_two_depth_maps_of_one_id_are_both_named(tmp_path):
     tree(tmp_path, "a/00012.png", "b/12_depth.png", "7.png")
-    with pytest.raises(InputError, match=r"a/00012\.png.*b/12_depth\.png"):
-        files.depth_by_id(files.Folder(tmp_path), ["7"])
+    found, _, (fault,) = files.match_depth(files.Folder(tmp_path), ["7"])
+    assert found == {"7": "7.png"}
+    assert re.search(r"a/00012\.png.*b/12_depth\.png", str(fault))
 
 
 def test_depth_that_belongs_to_no_image_is_an_error(tmp_path):
     tree(tmp_path, "7.png")
-    with pytest.raises(InputError, match="1 depth maps, none with the id of an image"):
-        files.depth_by_id(files.Folder(tmp_path), ["8"])
+    _, _, (fault,) = files.match_depth(files.Folder(tmp_path), ["8"])
+    assert "1 depth maps, none with the id of an image" in str(fault)
+    assert files.match_depth(None, ["8"]) == ({}, [], [])
 
 
 def test_many_faults_show_twenty_and_the_count():
@@ -126,13 +133,15 @@ def test_an_example_keeps_the_image_and_brings_depth_to_the_label(tmp_path):
     archive = photo(tmp_path / "a")
     depth = tree(tmp_path / "d", "1.png")
     label = np.full((8, 10), 3, np.uint8)
-    made = examples.example(
-        archive, "1", "1.jpg", label, labels.CELEBAMASK_HQ, (files.Folder(depth), "1.png")
-    )
+    own = (files.Folder(depth), "1.png")
+    made = examples.example(archive, "1", "1.jpg", label, "1.jpg", labels.CELEBAMASK_HQ, own)
+    assert made.depth_bits == 8
+    made = made.features
     assert made["image"] == archive.read("1.jpg")
     assert made["label"] == encode(label)
     assert made["has_depth"] is True
-    none = examples.example(archive, "1", "1.jpg", label, labels.CELEBAMASK_HQ, None)
+    none = examples.example(archive, "1", "1.jpg", label, "1.jpg", labels.CELEBAMASK_HQ, None)
+    none = none.features
     assert none["depth"] == encode(np.zeros_like(label))
     assert none["has_depth"] is False
 
@@ -140,21 +149,59 @@ def test_an_example_keeps_the_image_and_brings_depth_to_the_label(tmp_path):
 @pytest.mark.parametrize(
     ("label", "found"),
     [
-        (np.full((8, 10), 19, np.uint8), "the value 19, expected 0 to 18, or 255"),
+        (
+            np.full((8, 10), 19, np.uint8),
+            "label value 19, expected 0 to 18 of the scheme celebamask_hq, or",
+        ),
         (np.zeros((8, 8), np.uint8), "10x8 pixels, expected the proportions of its label, 8x8"),
     ],
 )
 def test_labels_out_of_range_and_of_other_proportions_are_refused(tmp_path, label, found):
+    scheme = labels.CELEBAMASK_HQ
     with pytest.raises(InputError, match=found):
-        examples.example(photo(tmp_path), "1", "1.jpg", label, labels.CELEBAMASK_HQ, None)
+        examples.example(photo(tmp_path), "1", "1.jpg", label, "1.jpg", scheme, None)
 
 
 def test_depth_of_other_proportions_is_refused(tmp_path):
     depth = files.Folder(tree(tmp_path / "d", "1.png"))
     label = np.zeros((16, 16), np.uint8)
     archive = photo(tmp_path / "a", (16, 16))
+    own, scheme = (depth, "1.png"), labels.CELEBAMASK_HQ
     with pytest.raises(InputError, match=r"d/1\.png: found 5x4 pixels"):
-        examples.example(archive, "1", "1.jpg", label, labels.CELEBAMASK_HQ, (depth, "1.png"))
+        examples.example(archive, "1", "1.jpg", label, "1.jpg", scheme, own)
+
+
+@pytest.mark.parametrize(
+    ("depth", "odd"),
+    [
+        ([[0, 0, 0]], ["empty depth"]),
+        ([[0, 9, 9]], ["constant depth"]),
+        ([[200, 20, 0]], ["inverted depth"]),
+        ([[20, 200, 0]], []),
+    ],
+)
+def test_odd_depth_is_noticed(depth, odd):
+    label = np.array([[2, 1, 1]], np.uint8)  # nose, skin, skin
+    found = examples.depth_oddities(np.array(depth, np.uint8), label, labels.CELEBAMASK_HQ)
+    assert found == odd
+
+
+@pytest.mark.parametrize(
+    ("label_shape", "message"),
+    [((10, 8), "an EXIF orientation that turns"), ((8, 10), None), ((5, 5), "proportions")],
+)
+def test_a_photo_that_exif_turns_must_fit_its_label_as_stored(tmp_path, label_shape, message):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.zeros((8, 10, 3), np.uint8)).save(tmp_path / "1.jpg", exif=exif)
+    label, scheme = np.zeros(label_shape, np.uint8), labels.CELEBAMASK_HQ
+    archive = files.Folder(tmp_path)
+    if message:
+        with pytest.raises(InputError, match=message):
+            examples.example(archive, "1", "1.jpg", label, "1.png", scheme, None)
+    else:
+        made = examples.example(archive, "1", "1.jpg", label, "1.png", scheme, None)
+        assert made.oddities == ("turned by EXIF",)
 
 
 def test_streaming_keeps_order_and_stays_a_few_rows_ahead(monkeypatch):
@@ -167,17 +214,20 @@ def test_streaming_keeps_order_and_stays_a_few_rows_ahead(monkeypatch):
     assert len(started) <= 10 + 4 * 2
 
 
-def test_faults_of_all_splits_are_raised_at_the_end_of_the_first():
+def test_faults_of_all_splits_are_raised_at_the_end_of_the_first(capfd):
     def make(row):
         if row < 0:
             raise InputError(f"row {row}", "a", "b", "c")
-        return {"id": str(row), "has_depth": row > 1}
+        features = {"id": str(row), "has_depth": row > 1}
+        return examples.Example(features, 8 * row, oddities=("large",) if row > 1 else ())
 
-    splits = examples.Splits("here", {"train": [1, -2, 3], "test": [4, -5]}, make)
+    splits = examples.Splits("here", {"train": [1, -2, 3], "test": [4, -5]}, make, {})
     made = []
     with pytest.raises(files.Faults, match=r"(?s)2 faults.*row -2.*row -5"):
         made.extend(splits.generate("train"))
     assert [key for key, _ in made] == ["1", "3"]
-    good = examples.Splits("here", {"train": [1, 2], "test": [3]}, make)
+    metadata = {}
+    good = examples.Splits("here", {"train": [1, 2], "test": [3]}, make, metadata)
     assert [key for key, _ in good.generate("train")] == ["1", "2"]
-    assert good.with_depth == {"train": 1, "test": 0}
+    assert metadata == {"with_depth": {"train": 1, "test": 0}, "depth_bits": 16}
+    assert "train: 1 of 2 examples: large" in capfd.readouterr().err

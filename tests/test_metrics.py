@@ -128,7 +128,7 @@ def test_wrong_number_of_classes_is_refused():
 
 
 def test_table_aligns_classes_and_evaluations():
-    scheme = Scheme("toy", ("background", "skin", "hat"), ((0, 0, 0),) * 3, (), (1,))
+    scheme = Scheme("toy", ("background", "skin", "hat"), ((0, 0, 0),) * 3, (), "subject", (1,))
     half = metrics.scores(np.array([[2, 1, 0], [1, 2, 0], [0, 0, 0]]), scheme)
     whole = metrics.scores(np.diag([5, 5, 5]), scheme)
     assert metrics.table({"rgb": half, "depth, translated": whole}, scheme) == "\n".join(

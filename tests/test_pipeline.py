@@ -77,7 +77,7 @@ class Bad(Toy):
 class Stranger(Toy):
     """Classes that the code does not know."""
 
-    scheme = labels.Scheme("animals", ("background", "cat"), ((0, 0, 0),) * 2, (), ())
+    scheme = labels.Scheme("animals", ("background", "cat"), ((0, 0, 0),) * 2, (), "subject", ())
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +221,7 @@ def test_evaluation_sees_each_example_once(test, cache, hosts, batch_size):
 
 
 def resize(picture, size, method):
-    return pipeline._resize(tf.constant(picture), size, method).numpy()
+    return pipeline._fit(tf.constant(picture), size, method, 0).numpy()
 
 
 def test_image_shrinks_without_aliasing():

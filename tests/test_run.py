@@ -11,6 +11,7 @@ from PIL import Image
 
 from configs import synthetic_heads
 from faceparse_jax import checkpoints, evaluate, logs
+from faceparse_jax.data.batches import hashed
 from faceparse_jax.errors import InputError
 from faceparse_jax.predict import load, predict_files
 from faceparse_jax.train import train
@@ -29,6 +30,7 @@ def tiny_config(data_dir, steps=4):
     c = synthetic_heads.get_config()
     c.devices = 1  # one device compiles in a fraction of the time of eight
     c.data.config, c.data.data_dir, c.data.size = "tiny", str(data_dir), 64
+    c.data.depth_fraction = 0.5
     c.augment.crop = 64
     c.model.width, c.model.translator_features = 0.125, 8
     c.train.steps, c.train.batch, c.train.ema = steps, 8, 0.9
@@ -98,6 +100,14 @@ def test_a_finished_run_returns_at_once(data_dir, workdir):
     assert (workdir / "metrics.jsonl").read_bytes() == before
 
 
+def test_a_fraction_that_leaves_nothing_is_refused(data_dir, tmp_path):
+    config = tiny_config(data_dir)
+    config.data.label_fraction = 1e-6
+    with pytest.raises(InputError, match="none of 24 examples keeps its label"):
+        train(config, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_another_config_is_refused(data_dir, workdir):
     config = tiny_config(data_dir)
     config.optim.rate = 0.5
@@ -106,9 +116,11 @@ def test_another_config_is_refused(data_dir, workdir):
 
 
 def test_evaluation_writes_table_json_and_picture(workdir, capsys):
-    scores = evaluate.evaluate_run(workdir, "best")
+    (scores,) = evaluate.evaluate_run(workdir, "best").values()
     printed = capsys.readouterr().out
     assert "mean F1" in printed
+    kept = int(hashed([f"{key:06d}" for key in range(24)], 0.5).sum())
+    assert f"trained with depth of {kept} of 24 examples" in printed
     written = json.loads((workdir / "evaluation" / "test_best.json").read_text())
     assert written["routes"].keys() == {"rgb", "depth", "depth_translated", "fusion"}
     record = written["provenance"]
@@ -118,6 +130,11 @@ def test_evaluation_writes_table_json_and_picture(workdir, capsys):
     assert np.sum(scores["routes"]["rgb"]["confusion"]) <= (
         record["scored_on"]["examples"]["all"] * 64 * 64
     )
+    lines = (workdir / "evaluation" / "test_best_rgb.csv").read_text().splitlines()
+    counts = np.array([line.split(",")[1:] for line in lines[1:]], int)
+    np.testing.assert_array_equal(counts, scores["routes"]["rgb"]["confusion"])
+    assert lines[0].split(",")[1:] == list(scores["classes"])
+    assert scores["routes"]["rgb"]["boundary_f1/mean"] is not None
     picture = np.asarray(Image.open(workdir / "evaluation" / "test_best.png"))
     assert picture.std() > 10
 

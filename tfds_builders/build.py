@@ -1,6 +1,7 @@
 """Builds a dataset once, from its official files to records that training reads.
 
     python -m tfds_builders.build --list
+    python -m tfds_builders.build --name celebamask_hq_d --manual_dir D --check
     python -m tfds_builders.build --name celebamask_hq_d --manual_dir D [--config C] [--data_dir E]
 
 A build that fails or is stopped leaves nothing that loads.
@@ -68,7 +69,7 @@ def _check_config(builder, name: str, config: str | None) -> None:
         )
 
 
-def _check_folders(builder, name: str, manual_dir: pathlib.Path | None, data_dir: pathlib.Path):
+def _check_manual_dir(builder, name: str, manual_dir: pathlib.Path | None) -> None:
     if builder.MANUAL_DOWNLOAD_INSTRUCTIONS and manual_dir is None:
         raise InputError(
             "--manual_dir",
@@ -83,6 +84,9 @@ def _check_folders(builder, name: str, manual_dir: pathlib.Path | None, data_dir
             f"the folder that holds the official files of {name}",
             f"fetch them as tfds_builders/{name}/README.md says",
         )
+
+
+def _check_data_dir(data_dir: pathlib.Path) -> None:
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=data_dir).close()
@@ -124,11 +128,37 @@ def build(
     if folder.exists():
         print(f"already prepared; to build it again, remove {folder}")
     else:
-        _check_folders(builder_cls, name, manual_dir, data_dir)
+        _check_manual_dir(builder_cls, name, manual_dir)
+        _check_data_dir(data_dir)
         _warn_of_remains(folder)
         _prepare(builder, manual_dir, data_dir)
     _report(builder, name, data_dir)
     return folder
+
+
+def check_files(name: str, manual_dir: pathlib.Path | None, config: str | None) -> bool:
+    """Reads every official file, prints what is there and what is wrong, writes nothing.
+
+    Returns:
+        Whether a build would succeed.
+
+    Raises:
+        InputError: a name, config or folder that does not exist, or no archive in it.
+    """
+    builder_cls = builder_class(name)
+    _check_config(builder_cls, name, config)
+    if not builder_cls.MANUAL_DOWNLOAD_INSTRUCTIONS:
+        print(f"{name} needs no files: it is rendered")
+        return True
+    manual_dir = pathlib.Path(manual_dir).expanduser().absolute() if manual_dir else None
+    _check_manual_dir(builder_cls, name, manual_dir)
+    from tfds_builders import check
+
+    config = config or builder_cls.BUILDER_CONFIGS[0].name
+    print(f"{name}/{config} from {manual_dir}")
+    report = check.check(builder_cls, manual_dir, config)
+    print(check.text(report))
+    return report.usable
 
 
 def _prepare(builder, manual_dir: pathlib.Path | None, data_dir: pathlib.Path) -> None:
@@ -191,6 +221,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--data_dir", type=pathlib.Path, default=_DATA_DIR, help=f"where to write ({_DATA_DIR})"
     )
+    parser.add_argument(
+        "--check", action="store_true", help="read every file and report; build nothing"
+    )
     options = parser.parse_args(argv)
     if not options.list and not options.name:
         parser.error("give --name or --list")
@@ -203,6 +236,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if options.list:
             list_builders()
+        elif options.check:
+            usable = check_files(options.name, options.manual_dir, options.config)
+            return 0 if usable else EXIT_BAD_INPUT
         else:
             build(options.name, options.manual_dir, options.config, options.data_dir)
     except InputError as error:

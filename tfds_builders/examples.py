@@ -2,35 +2,60 @@
 
 import collections
 import concurrent.futures
+import dataclasses
 import io
 import os
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+import tqdm
 from PIL import Image
 
 from faceparse_jax import images, labels
 from faceparse_jax.errors import InputError
 from tfds_builders import files
 
-Example = dict[str, Any]
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """One example and what is odd about it.
+
+    Attributes:
+        features: as `features` wants them.
+        depth_bits: 8 or 16.
+        shape: height and width of the image in pixels.
+        classes: class ids that the label has.
+        oddities: what does not stop a build and is counted, such as ``inverted depth``.
+    """
+
+    features: Mapping[str, Any]
+    depth_bits: int = 8
+    shape: tuple[int, int] = (0, 0)
+    classes: tuple[int, ...] = ()
+    oddities: tuple[str, ...] = ()
 
 
-def features() -> tfds.features.FeaturesDict:
-    """The features of every builder; depth is all zeros where `has_depth` is false."""
-    grey = tfds.features.Image(shape=(None, None, 1), dtype=np.uint8, encoding_format="png")
+def features(**more: Any) -> tfds.features.FeaturesDict:
+    """The features of every builder; depth is all zeros where `has_depth` is false.
+
+    Depth is stored with the 8 or 16 bits that it came with; TFDS decodes both to 16 bits
+    (8-bit values times 257), `data.pipeline` to what is in the metadata as `depth_bits`.
+    """
+
+    def grey(dtype):
+        return tfds.features.Image(shape=(None, None, 1), dtype=dtype, encoding_format="png")
+
     return tfds.features.FeaturesDict(
         {
             "image": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
-            "depth": grey,
-            "label": grey,
+            "depth": grey(np.uint16),
+            "label": grey(np.uint8),
             "id": tfds.features.Text(),
             "has_depth": np.bool_,
         }
+        | more
     )
 
 
@@ -41,9 +66,13 @@ def _encode_png(values: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+def _differ(shape: tuple[int, int], like: tuple[int, int]) -> bool:
+    return shape[0] * like[1] != shape[1] * like[0]
+
+
 def _check_shape(name: str, shape: tuple[int, int], like: tuple[int, int], what: str) -> None:
     """Refuses a picture whose sides are not those of the label, up to a common factor."""
-    if shape[0] * like[1] != shape[1] * like[0]:
+    if _differ(shape, like):
         raise InputError(
             name,
             f"{shape[1]}x{shape[0]} pixels",
@@ -57,45 +86,78 @@ def example(
     key: str,
     image: str,
     label: np.ndarray,
+    label_name: str,
     scheme: labels.Scheme,
     depth: tuple[files.Archive, str] | None,
 ) -> Example:
-    """One example as `features` wants it; the image's bytes stay as they are.
+    """One example; the image's bytes stay as they are.
 
     Args:
-        archive: where the image is.
+        archive: where image and label are.
         key: the example's id.
         image: name of the image in the archive.
         label: u8 [h w], class ids of the scheme or `labels.IGNORE`.
+        label_name: a file of the label, for errors.
         scheme: the label's scheme.
         depth: archive and name of the depth map, which is brought to the label's grid.
 
     Raises:
-        InputError: an unreadable file, other proportions than the label's, or a label
+        InputError: an unreadable file, other proportions than the label's, a label that
+            fits the photograph as EXIF turns it and not as it is stored, or a label
             value that the scheme does not have.
     """
-    data, shape = files.read_photo(archive, image)
+    data, shape, turned = files.read_photo(archive, image)
+    if turned and _differ(shape, label.shape) and not _differ(shape[::-1], label.shape):
+        raise InputError(
+            archive.where(image),
+            "an EXIF orientation that turns the photograph onto its label",
+            "pixels stored the way the label lies",
+            "turn the pixels (exiftran -a, or ImageMagick's -auto-orient) and run again",
+        )
     _check_shape(archive.where(image), shape, label.shape, "its label")
-    wrong = np.setdiff1d(label, [*range(scheme.num_classes), labels.IGNORE])
+    there = np.unique(label)
+    wrong = there[(there >= scheme.num_classes) & (there != labels.IGNORE)]
     if wrong.size:
         raise InputError(
-            f"the label of {archive.where(image)}",
-            f"the value {wrong[0]}",
-            f"0 to {scheme.num_classes - 1}, or {labels.IGNORE}",
-            "extract the archive again",
+            archive.where(label_name),
+            f"the label value {wrong[0]}",
+            f"0 to {scheme.num_classes - 1} of the scheme {scheme.name}, or {labels.IGNORE}",
+            "look whether these are labels of another benchmark, or extract the archive again",
         )
     values = np.zeros_like(label)
     if depth is not None:
         read = files.read_depth(*depth)
         _check_shape(depth[0].where(depth[1]), read.shape, label.shape, "the label")
         values = images.resize_depth(read, label.shape)
-    return {
+    oddities = ["turned by EXIF"] if turned else []
+    if depth is not None:
+        oddities += depth_oddities(values, label, scheme)
+    made = {
         "image": data,
         "depth": _encode_png(values),
         "label": _encode_png(label),
         "id": key,
         "has_depth": bool(values.any()),
     }
+    classes = tuple(there.tolist())
+    return Example(made, 8 * values.itemsize, shape, classes, tuple(oddities))
+
+
+def depth_oddities(depth: np.ndarray, label: np.ndarray, scheme: labels.Scheme) -> list[str]:
+    """What is odd about a depth map: ``empty``, ``constant`` or ``inverted depth``.
+
+    It is inverted where the nose lies farther than the rest of the head: larger = farther.
+    """
+    valid = depth > 0
+    if not valid.any():
+        return ["empty depth"]
+    if (depth[valid] == depth[valid][0]).all():
+        return ["constant depth"]
+    nose = valid & (label == scheme.classes.index("nose"))
+    rest = valid & ~nose
+    if nose.any() and rest.any() and np.median(depth[nose]) > np.median(depth[rest]):
+        return ["inverted depth"]
+    return []
 
 
 def stream(make: Callable[[Any], Any], rows: Sequence[Any]) -> Iterator[Any]:
@@ -125,12 +187,18 @@ class Splits:
         where: what the error is about.
         rows: what `make` needs for each example, by split.
         make: a row to an example; an `InputError` is a fault of the files.
+        metadata: the dataset's; `with_depth` (by split) and `depth_bits` are kept in it.
     """
 
     def __init__(
-        self, where: object, rows: Mapping[str, Sequence[Any]], make: Callable[[Any], Example]
+        self,
+        where: object,
+        rows: Mapping[str, Sequence[Any]],
+        make: Callable[[Any], Example],
+        metadata: MutableMapping[str, Any],
     ):
-        self.with_depth = dict.fromkeys(rows, 0)
+        metadata |= {"with_depth": dict.fromkeys(rows, 0), "depth_bits": 8}
+        self._metadata = metadata
         self._where, self._rows, self._make = where, dict(rows), make
         self._left = list(rows)
         self._faults: list[InputError] = []
@@ -142,9 +210,14 @@ class Splits:
             InputError: at the end of the first split with a fault, when the files of the
                 other splits have been checked too.
         """
+        oddities: collections.Counter[str] = collections.Counter()
         for made in self._made(split):
-            self.with_depth[split] += made["has_depth"]
-            yield made["id"], made
+            self._metadata["with_depth"][split] += made.features["has_depth"]
+            self._metadata["depth_bits"] = max(self._metadata["depth_bits"], made.depth_bits)
+            oddities.update(made.oddities)
+            yield made.features["id"], made.features
+        for what, count in oddities.items():
+            files.note(f"{split}: {count:,} of {len(self._rows[split]):,} examples: {what}")
         if self._faults:
             for other in tuple(self._left):
                 collections.deque(self._made(other), maxlen=0)
@@ -157,8 +230,7 @@ class Splits:
             except InputError as error:
                 return error
 
-        rows = self._rows[split]
-        for made in _progress(split, stream(attempt, rows), len(rows)):
+        for made in progress(split, stream(attempt, self._rows[split]), len(self._rows[split])):
             if isinstance(made, InputError):
                 self._faults.append(made)
             else:
@@ -166,17 +238,6 @@ class Splits:
         self._left.remove(split)
 
 
-def _progress(split: str, made: Iterator[Any], total: int, seconds: float = 5) -> Iterator[Any]:
-    """Passes on what comes, and prints every few seconds how far it is."""
-    start = told = time.monotonic()
-    for count, item in enumerate(made, 1):
-        yield item
-        now = time.monotonic()
-        if now - told >= seconds or count == total:
-            told, rate = now, count / (now - start)
-            left = (total - count) / rate
-            print(
-                f"{split}: {count:,} of {total:,}, {rate:.1f} images/s, {left:.0f} s left",
-                file=sys.stderr,
-                flush=True,
-            )
+def progress(split: str, made: Iterator[Any], total: int) -> Iterator[Any]:
+    """Passes on what comes, with a progress bar."""
+    return iter(tqdm.tqdm(made, desc=split, total=total, unit=" images", mininterval=0.5))

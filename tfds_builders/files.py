@@ -173,6 +173,12 @@ def open_archive(manual_dir: pathlib.Path, name: str, marker: str) -> Archive:
     )
 
 
+def open_any(manual_dir: pathlib.Path, names: Sequence[str], marker: str) -> Archive:
+    """The archive under the first of several names that is there; see `open_archive`."""
+    there = (n for n in names if (manual_dir / n).exists() or (manual_dir / f"{n}.zip").exists())
+    return open_archive(manual_dir, next(there, names[0]), marker)
+
+
 def open_depth(manual_dir: pathlib.Path, name: str) -> Archive | None:
     """The archive of depth maps, zip before folder; None where there is neither."""
     if (manual_dir / f"{name}.zip").exists():
@@ -189,12 +195,21 @@ def file_id(name: str) -> str:
     return str(int(stem)) if stem.isascii() and stem.isdecimal() else stem
 
 
-def depth_by_id(archive: Archive, ids: Iterable[str]) -> dict[str, str]:
-    """File name by id, at any folder level, for the ids that have depth.
+def match_depth(
+    archive: Archive | None, ids: Iterable[str]
+) -> tuple[dict[str, str], list[str], list[InputError]]:
+    """Depth maps for ids, by file name at any folder level.
 
-    Raises:
-        InputError: two files for one id, or none for any id.
+    Args:
+        archive: None where the user has no depth maps.
+        ids: as `file_id` gives them.
+
+    Returns:
+        File name by id, for the ids that have depth; the maps that have no image; and a
+        fault for every second map of an id, or one where no map has the id of an image.
     """
+    if archive is None:
+        return {}, [], []
     named, faults = {}, []
     for name in archive.names:
         if not name.lower().endswith((".png", ".jpg", ".jpeg", ".npy")):
@@ -209,32 +224,36 @@ def depth_by_id(archive: Archive, ids: Iterable[str]) -> dict[str, str]:
                     "remove the wrong one and run the same command",
                 )
             )
-    raise_faults(archive.root, faults)
     wanted = {key: named[key] for key in ids if key in named}
     if not wanted:
-        raise InputError(
+        fault = InputError(
             str(archive.root),
             f"{len(named):,} depth maps, none with the id of an image",
             "files such as 123.png or 00123_depth.npy",
             "fetch the archive again, or move it away to build without depth",
         )
-    if len(named) > len(wanted):
-        note(f"{archive.root}: {len(named) - len(wanted):,} depth maps have no image; left out")
-    return wanted
+        faults.append(fault)
+    return wanted, sorted(set(named.values()) - set(wanted.values())), faults
 
 
-def read_photo(archive: Archive, name: str) -> tuple[bytes, tuple[int, int]]:
-    """An image's bytes as they are, found to decode, and its height and width in pixels."""
+def read_photo(archive: Archive, name: str) -> tuple[bytes, tuple[int, int], bool]:
+    """An image's bytes as they are, found to decode, and its height and width in pixels.
+
+    Returns:
+        Also whether EXIF asks viewers to turn it; the bytes and the size are not turned.
+    """
     data = archive.read(name)
     height, width, _ = images.read_image(data, archive.where(name), upright=False).shape
     if not data.startswith(b"\xff\xd8"):
         raise InputError(
             archive.where(name), "no JPEG", "the archive's JPEG file", "extract the archive again"
         )
-    return data, (height, width)
+    return data, (height, width), images.is_turned(data)
 
 
 def read_depth(archive: Archive, name: str) -> np.ndarray:
-    """8-bit depth [h w] of one file; see `images.depth_to_u8` for 16 bits."""
+    """Depth [h w] of one file, u8 or u16 as stored; see `images.check_depth_range`."""
     where = archive.where(name)
-    return images.depth_to_u8(images.read_depth(archive.read(name), where), where)
+    depth = images.read_depth(archive.read(name), where)
+    images.check_depth_range(depth, where)
+    return depth

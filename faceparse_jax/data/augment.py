@@ -12,7 +12,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped, UInt8
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped, UInt8, UInt16
 
 from faceparse_jax.labels import IGNORE
 
@@ -52,8 +52,12 @@ def normalise_image(image: Shaped[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"
 
 
 def normalise_depth(depth: Shaped[Array, "*b h w 1"]) -> Float[Array, "*b h w 1"]:
-    """Depth in 0..255 (0 = none, larger = farther) to [-1, 1]; `NO_DEPTH` where there is none."""
-    return depth.astype(jnp.float32) / 127.5 - 1
+    """Depth in 0..255 to [-1, 1], or 0..65535 where it is u16; `NO_DEPTH` where there is none.
+
+    0 = none, larger = farther.
+    """
+    half = 65535 / 2 if depth.dtype == jnp.uint16 else 127.5
+    return depth.astype(jnp.float32) / half - 1
 
 
 def depth_to_u8(depth: Float[Array, "*b h w 1"]) -> UInt8[Array, "*b h w 1"]:
@@ -108,7 +112,7 @@ def source_grid(
 
 def sample(
     image: UInt8[Array, "h w 3"],
-    depth: UInt8[Array, "h w 1"],
+    depth: UInt8[Array, "h w 1"] | UInt16[Array, "h w 1"],
     label: UInt8[Array, "h w"],
     rows: Float[Array, "c c"],
     columns: Float[Array, "c c"],
@@ -116,8 +120,8 @@ def sample(
     """Looks up image, depth and label at fractional source positions.
 
     Returns:
-        Image and depth in 0..255, label, and which pixels come from inside the frame;
-        outside it the label is `IGNORE` and the depth 0.
+        Image and depth in 0..255 (16-bit depth too, as fractions), label, and which pixels
+        come from inside the frame; outside it the label is `IGNORE` and the depth 0.
     """
     height, width = label.shape
     inside = (rows > -0.5) & (rows < height - 0.5) & (columns > -0.5) & (columns < width - 0.5)
@@ -144,6 +148,8 @@ def sample(
     # The nearest tap weighs at least a quarter, so the sum is positive where it is valid.
     mixed = jnp.sum(valid * depths, axis=0) / jnp.maximum(jnp.sum(valid, axis=0), 1e-6)
     mixed = jnp.where(inside & (nearest[..., 3] > 0), mixed, 0.0)
+    if depth.dtype == jnp.uint16:
+        mixed = mixed / 257
     classes = jnp.where(inside, nearest[..., 4].astype(jnp.int32), IGNORE)
     return colours, mixed[..., None], classes, inside
 
@@ -175,10 +181,11 @@ def augment_batch(key: PRNGKeyArray, batch: dict[str, Array], augment: Augment) 
 
     Args:
         key: one key for the batch; row i draws from ``fold_in(key, i)``.
-        batch: image u8 [b h w 3], depth u8 [b h w 1], label u8 [b h w], has_depth [b].
+        batch: image u8 [b h w 3], depth u8 or u16 [b h w 1], label u8 [b h w], has_depth [b].
 
     Returns:
-        image [b c c 3] and depth [b c c 1] normalised, label i32 [b c c], has_depth [b].
+        image [b c c 3] and depth [b c c 1] normalised, label i32 [b c c], has_depth [b],
+        and ``frame`` bool [b c c]: pixels that come from inside the picture.
     """
     mirror = np.arange(256, dtype=np.int32)
     mirror[: len(augment.mirror)] = augment.mirror
@@ -191,8 +198,10 @@ def augment_batch(key: PRNGKeyArray, batch: dict[str, Array], augment: Augment) 
         if augment.jitter:
             image = jitter_colours(colour_key, image, augment.jitter)
         image = jnp.where(inside[..., None], normalise_image(image), 0.0)
-        return image, normalise_depth(depth), label
+        return image, normalise_depth(depth), label, inside
 
     rows = jnp.arange(batch["label"].shape[0])
-    image, depth, label = jax.vmap(one)(rows, batch["image"], batch["depth"], batch["label"])
-    return {"image": image, "depth": depth, "label": label, "has_depth": batch["has_depth"]}
+    arrays = (batch[name] for name in ("image", "depth", "label"))
+    image, depth, label, frame = jax.vmap(one)(rows, *arrays)
+    ready = {"image": image, "depth": depth, "label": label, "frame": frame}
+    return ready | {"has_depth": batch["has_depth"]}

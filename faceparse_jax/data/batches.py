@@ -1,14 +1,18 @@
-"""Which rows make up a batch: shares of hosts, epochs of arrays in memory, padding.
+"""Which rows make up a batch, and what of them: hosts, epochs, padding, scarce depth and labels.
 
 NumPy alone; `pipeline` brings the examples.
 """
 
+import dataclasses
 import functools
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from faceparse_jax.errors import InputError
+from faceparse_jax.labels import IGNORE
+from faceparse_jax.letterbox import inside
 
 Batch = dict[str, np.ndarray]
 
@@ -50,28 +54,146 @@ def shuffled(arrays: Batch, rows: range, batch_size: int, seed: int, step: int) 
         step += 1
 
 
-def padded(
-    parts: Iterator[Batch], batches: int, rows: int, size: int, label_size: int
-) -> Iterator[Batch]:
-    """Exactly `batches` batches of `rows` rows with a ``mask`` of those that are real.
+ORIGINAL = -1
+"""As `label_size`: every label at its own size, on a canvas that fits the whole batch."""
+
+CANVAS_STEP = 64
+"""Sides of such a canvas are multiples of this, so that few shapes are compiled."""
+
+
+def canvas(sizes: np.ndarray) -> tuple[int, int]:
+    """Height and width that hold labels of these sizes [n 2]."""
+    height, width = (int(-(-side // CANVAS_STEP)) * CANVAS_STEP for side in sizes.max(axis=0))
+    return height, width
+
+
+def empty(
+    rows: int, size: int, label_shape: tuple[int, int], bits: int, sized: bool = False
+) -> Batch:
+    """A batch of zeros.
+
+    Args:
+        size: side of images and depth.
+        label_shape: height and width of labels.
+        bits: of depth, 8 or 16.
+        sized: with the labels' own `size` on the canvas and `window` in the square.
+    """
+    batch = {
+        "image": np.zeros((rows, size, size, 3), np.uint8),
+        "depth": np.zeros((rows, size, size, 1), np.uint8 if bits == 8 else np.uint16),
+        "label": np.zeros((rows, *label_shape), np.uint8),
+        "has_depth": np.zeros(rows, np.bool_),
+        "index": np.zeros(rows, np.int32),
+    }
+    if sized:
+        batch["size"] = np.ones((rows, 2), np.int32)
+        batch["window"] = np.tile(np.int32((0, 0, size, size)), (rows, 1))
+    return batch
+
+
+def window(shape: Sequence[int] | np.ndarray, size: int) -> tuple[int, int, int, int]:
+    """Top, left, height and width of a picture of this shape in its square."""
+    rows, columns = inside((int(shape[0]), int(shape[1])), size)
+    return rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start
+
+
+def padded(parts: Iterator[Batch], empties: Iterable[Batch]) -> Iterator[Batch]:
+    """Full batches with a ``mask`` of the rows that are real.
 
     Args:
         parts: full batches, then perhaps a shorter one, then perhaps nothing: a host may
             have no row in the last global batch.
-        rows: rows of the host.
-        size: side of images and depth.
-        label_size: side of labels.
+        empties: for each batch of the split what it looks like when it is empty.
     """
-    zeros = {
-        "image": np.zeros((rows, size, size, 3), np.uint8),
-        "depth": np.zeros((rows, size, size, 1), np.uint8),
-        "label": np.zeros((rows, label_size, label_size), np.uint8),
-        "has_depth": np.zeros(rows, np.bool_),
-        "index": np.zeros(rows, np.int32),
-    }
-    for _ in range(batches):
+    for zeros in empties:
+        rows = len(zeros["index"])
         part = next(parts, {key: value[:0] for key, value in zeros.items()})
         filled = len(part["index"])
         if filled < rows:
             part = {k: np.concatenate([part[k], zeros[k][filled:]]) for k in zeros}
         yield part | {"mask": np.arange(rows) < filled}
+
+
+def on_canvas(
+    examples: Iterator[Batch], rows: range, batch_size: int, sizes: np.ndarray, size: int
+) -> Iterator[Batch]:
+    """Batches of examples whose labels differ in size, each label in the top left corner.
+
+    Args:
+        examples: the host's rows of the split, one by one, in stored order.
+        sizes: height and width of every label of the split, [n 2]; all hosts find the same
+            canvas for the same global batch.
+        size: side of the square that the picture is in.
+    """
+    for start in range(0, len(sizes), batch_size):
+        shape = canvas(sizes[start : start + batch_size])
+        count = len(range(start, len(sizes))[rows.start : rows.stop])
+        part = [next(examples) for _ in range(count)]
+        if not part:
+            return
+        batch = {key: np.stack([row[key] for row in part]) for key in part[0] if key != "label"}
+        batch["label"] = np.full((count, *shape), IGNORE, np.uint8)
+        batch["size"] = np.array([row["label"].shape for row in part], np.int32)
+        batch["window"] = np.array([window(shape, size) for shape in batch["size"]], np.int32)
+        for place, row in zip(batch["label"], part, strict=True):
+            height, width = row["label"].shape
+            place[:height, :width] = row["label"]
+        yield batch
+
+
+def hashed(ids: Sequence[str], fraction: float) -> np.ndarray:
+    """Whether each id is among the `fraction` of all ids with the smallest hashes, bool [n].
+
+    A function of the id alone: the same on every machine, and 1 % lies inside 5 %.
+    """
+    if fraction >= 1:
+        return np.ones(len(ids), np.bool_)
+    limit = int(fraction * 2**64)
+    digests = (hashlib.sha256(name.encode()).digest()[:8] for name in ids)
+    return np.array([int.from_bytes(digest, "big") < limit for digest in digests], np.bool_)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scarcity:
+    """Which share of the training examples keeps its depth and its label.
+
+    Both use one hash of the id: at equal fractions the same examples keep both.
+    """
+
+    depth_fraction: float = 1.0
+    label_fraction: float = 1.0
+
+    def __post_init__(self):
+        for name in ("depth_fraction", "label_fraction"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(
+                    f"config.data.{name}", f"{getattr(self, name)}", "0 to 1", "set it to 1"
+                )
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is taken away."""
+        return self.depth_fraction >= 1 and self.label_fraction >= 1
+
+    def counts(self, ids: Sequence[str]) -> dict[str, int]:
+        """How many of these examples may keep depth and label."""
+        return {
+            "depth": int(hashed(ids, self.depth_fraction).sum()),
+            "label": int(hashed(ids, self.label_fraction).sum()),
+        }
+
+
+EVERYTHING = Scarcity()
+
+
+def scarce(stream: Iterator[Batch], ids: Sequence[str], scarcity: Scarcity) -> Iterator[Batch]:
+    """Batches in which rows beyond the fractions have no depth, or labels of `IGNORE` alone."""
+    depth = hashed(ids, scarcity.depth_fraction)
+    label = hashed(ids, scarcity.label_fraction)
+    for batch in stream:
+        keep, labelled = depth[batch["index"]], label[batch["index"]]
+        yield batch | {
+            "has_depth": batch["has_depth"] & keep,
+            "depth": batch["depth"] * keep[:, None, None, None].astype(batch["depth"].dtype),
+            "label": np.where(labelled[:, None, None], batch["label"], np.uint8(IGNORE)),
+        }

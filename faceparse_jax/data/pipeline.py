@@ -1,6 +1,6 @@
 """Prepared datasets to batches of uint8 NumPy arrays; the only file that imports TensorFlow.
 
-A batch is ``image`` u8 [b h w 3], ``depth`` u8 [b h w 1], ``label`` u8 [b h w],
+A batch is ``image`` u8 [b h w 3], ``depth`` u8 or u16 [b h w 1], ``label`` u8 [b h w],
 ``has_depth`` bool [b], ``index`` i32 [b] (the row in the split); batches for evaluation
 have ``mask`` bool [b] too. Everything float, augmentation included, is the device's work.
 """
@@ -8,6 +8,7 @@ have ``mask`` bool [b] too. Everything float, augmentation included, is the devi
 import functools
 import os
 import pathlib
+import struct
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -19,8 +20,20 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from faceparse_jax import labels
-from faceparse_jax.data.batches import Batch, host_rows, padded, shuffled
+from faceparse_jax import labels, letterbox
+from faceparse_jax.data.batches import (
+    EVERYTHING,
+    ORIGINAL,
+    Batch,
+    Scarcity,
+    canvas,
+    empty,
+    host_rows,
+    on_canvas,
+    padded,
+    scarce,
+    shuffled,
+)
 from faceparse_jax.data.prepared import Split, build_command, fingerprint, newest_version
 from faceparse_jax.errors import InputError
 
@@ -67,9 +80,17 @@ def open_split(name: str, config: str, split: str, data_dir: str | pathlib.Path)
         scheme=scheme,
         merge_order=metadata.get("merge_order", ""),
         depth_source=metadata.get("depth_source", ""),
+        depth_bits=int(metadata.get("depth_bits", 8)),
         label_size=None if None in shape else (int(shape[0]), int(shape[1])),
         fingerprint=fingerprint(directory),
     )
+
+
+def open_splits(name: str, config: str, data_dir: str | pathlib.Path) -> list[Split]:
+    """Every split of a prepared dataset; see `open_split`."""
+    info = _builder(newest_version(name, config, data_dir)).info
+    there = [split for split, found in info.splits.items() if found.num_examples]
+    return [open_split(name, config, split, data_dir) for split in there]
 
 
 def split_ids(split: Split, indices: Sequence[int] | np.ndarray) -> list[str]:
@@ -87,6 +108,7 @@ def train_batches(
     start_step: int = 0,
     shuffle_buffer: int = 2048,
     cache: bool = False,
+    scarcity: Scarcity = EVERYTHING,
     process_index: int = 0,
     process_count: int = 1,
 ) -> Iterator[Batch]:
@@ -105,11 +127,25 @@ def train_batches(
             of an epoch is possible.
         cache: decode and resize once and keep `num_examples` * `size`**2 * 5 bytes in
             memory. The shuffle is then full, and in another order than without.
+        scarcity: depth and labels that are taken away.
 
     Raises:
         InputError: the hosts cannot share the batch, the cache would exceed
             `CACHE_LIMIT`, or (while iterating) a label has a value outside the scheme.
     """
+    if not scarcity.whole:
+        whole = train_batches(
+            split,
+            batch_size=batch_size,
+            size=size,
+            seed=seed,
+            start_step=start_step,
+            shuffle_buffer=shuffle_buffer,
+            cache=cache,
+            process_index=process_index,
+            process_count=process_count,
+        )
+        return scarce(whole, _ids(split), scarcity)
     rows = host_rows(batch_size, process_index, process_count)
     if cache:
         return shuffled(_cache(split, size, size), rows, batch_size, seed, start_step)
@@ -144,23 +180,34 @@ def eval_batches(
     Args:
         batch_size: rows over all hosts.
         size: side of images and depth, in pixels.
-        label_size: side of the labels; None for `size`.
-        cache: keep the decoded split in memory for the next call.
+        label_size: side of the labels; None for `size`; `batches.ORIGINAL` for labels of
+            their own size in the top left corner of a canvas, with ``size`` i32 [b 2] of each
+            and ``window`` i32 [b 4], the part of the square that the picture fills.
+        cache: keep the decoded split in memory for the next call; not at original size.
 
     Raises:
         InputError: as for `train_batches`.
     """
     label_size = label_size or size
     rows = host_rows(batch_size, process_index, process_count)
+    starts = range(0, split.num_examples, batch_size)
+    if label_size == ORIGINAL:
+        sizes = _label_sizes(split)
+        stream = _rows_of_host(_encoded(split), rows, batch_size)
+        stream = _checked(split, _decoded(split, stream, size, None), batched=False)
+        shapes = (canvas(sizes[start : start + batch_size]) for start in starts)
+        empties = (empty(len(rows), size, s, split.depth_bits, sized=True) for s in shapes)
+        return padded(on_canvas(stream, rows, batch_size, sizes, size), empties)
     if cache:
         arrays = _cache(split, size, label_size)
-        starts = range(rows.start, split.num_examples, batch_size)
-        parts = ({k: v[s : s + len(rows)] for k, v in arrays.items()} for s in starts)
+        firsts = range(rows.start, split.num_examples, batch_size)
+        parts = ({k: v[s : s + len(rows)] for k, v in arrays.items()} for s in firsts)
     else:
         stream = _rows_of_host(_encoded(split), rows, batch_size)
         stream = _decoded(split, stream, size, label_size)
         parts = _checked(split, stream.batch(len(rows)))
-    return padded(parts, -(-split.num_examples // batch_size), len(rows), size, label_size)
+    zeros = empty(len(rows), size, (label_size, label_size), split.depth_bits)
+    return padded(parts, (zeros for _ in starts))
 
 
 @functools.lru_cache(maxsize=16)
@@ -181,10 +228,23 @@ def _encoded(split: Split) -> tf.data.Dataset:
     return dataset.enumerate()
 
 
+def encoded_examples(split: Split) -> Iterator[tuple[int, dict]]:
+    """Row and stored features of every example; images are the bytes of their files."""
+    return _encoded(split).as_numpy_iterator()
+
+
 @functools.lru_cache(maxsize=16)
 def _ids(split: Split) -> list[str]:
     stream = _encoded(split).map(lambda _, example: example["id"])
     return [name.decode() for name in stream.as_numpy_iterator()]
+
+
+@functools.lru_cache(maxsize=16)
+def _label_sizes(split: Split) -> np.ndarray:
+    """Height and width [n 2] of every label, from the headers of the PNG files."""
+    # Width and height are big-endian numbers at bytes 16 to 24 of every PNG.
+    stream = _encoded(split).map(lambda _, example: tf.strings.substr(example["label"], 16, 8))
+    return np.array([struct.unpack(">II", raw)[::-1] for raw in stream.as_numpy_iterator()])
 
 
 def _rows_of_host(stream: tf.data.Dataset, rows: range, batch_size: int) -> tf.data.Dataset:
@@ -198,16 +258,27 @@ def _rows_of_host(stream: tf.data.Dataset, rows: range, batch_size: int) -> tf.d
     return stream.enumerate().filter(mine).map(lambda _, example: example)
 
 
-def _decoded(split: Split, stream: tf.data.Dataset, size: int, label_size: int) -> tf.data.Dataset:
-    """Examples of fixed size; ``largest`` is the label's largest value but `IGNORE`."""
+def _decoded(
+    split: Split, stream: tf.data.Dataset, size: int, label_size: int | None
+) -> tf.data.Dataset:
+    """Examples of fixed size; ``largest`` is the label's largest value but `IGNORE`.
+
+    Args:
+        label_size: None leaves labels as they are.
+    """
     features = _builder(split.directory).info.features
+    depth_type = tf.uint8 if split.depth_bits == 8 else tf.uint16
 
     def decode(row, example):
-        image, depth, label = (features[key].decode_example(example[key]) for key in _ENCODED)
+        image, label = (features[key].decode_example(example[key]) for key in ("image", "label"))
+        # An 8-bit map among 16-bit ones is scaled by 257.
+        depth = tf.io.decode_png(example["depth"], channels=1, dtype=depth_type)
         return {
-            "image": _resize(image, size, _image),
-            "depth": _resize(depth, size, _depth),
-            "label": _resize(label, label_size, _nearest)[..., 0],
+            "image": _fit(image, size, _image, letterbox.OUTSIDE),
+            "depth": _fit(depth, size, _depth, 0),
+            "label": (_fit(label, label_size, _nearest, labels.IGNORE) if label_size else label)[
+                ..., 0
+            ],
             "has_depth": example["has_depth"],
             "index": tf.cast(row, tf.int32),
             "largest": tf.reduce_max(tf.where(label == labels.IGNORE, tf.zeros_like(label), label)),
@@ -216,18 +287,29 @@ def _decoded(split: Split, stream: tf.data.Dataset, size: int, label_size: int) 
     return stream.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
-def _resize(picture: tf.Tensor, size: int, method: Callable) -> tf.Tensor:
-    """Resized to a square; bytes pass unchanged where it has that size already."""
-    same = tf.reduce_all(tf.shape(picture)[:2] == size)
-    resized = tf.cond(same, lambda: picture, lambda: method(picture, (size, size)))
-    return tf.ensure_shape(resized, (size, size, picture.shape[-1]))
+def _fit(picture: tf.Tensor, size: int, method: Callable, outside) -> tf.Tensor:
+    """In the middle of a square as `letterbox.inside` has it, with `outside` round it.
+
+    Bytes pass unchanged where the picture is that square already.
+    """
+    shape = tf.shape(picture)[:2]
+    exact = tf.cast(shape * size, tf.float64) / tf.cast(tf.reduce_max(shape), tf.float64)
+    fitted = tf.maximum(tf.cast(tf.round(exact), tf.int32), 1)
+    same = tf.reduce_all(shape == fitted)
+    resized = tf.cond(same, lambda: picture, lambda: method(picture, fitted))
+    before = (size - fitted) // 2
+    pad = tf.stack([before, size - fitted - before], axis=1)
+    # Padding adds zeros, so what is outside is taken off first; bytes wrap round.
+    outside = tf.constant(outside, picture.dtype)
+    padded = tf.pad(resized - outside, tf.concat([pad, [[0, 0]]], axis=0)) + outside
+    return tf.ensure_shape(padded, (size, size, picture.shape[-1]))
 
 
-def _nearest(picture: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:
+def _nearest(picture: tf.Tensor, shape) -> tf.Tensor:
     return tf.image.resize(picture, shape, "nearest")
 
 
-def _mean(picture: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:
+def _mean(picture: tf.Tensor, shape) -> tf.Tensor:
     """The mean of the area under each pixel where both sides shrink, else bilinear."""
     return tf.cond(
         tf.reduce_all(tf.shape(picture)[:2] >= shape),
@@ -236,25 +318,25 @@ def _mean(picture: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:
     )
 
 
-def _image(image: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:
+def _image(image: tf.Tensor, shape) -> tf.Tensor:
     return tf.cast(tf.clip_by_value(tf.round(_mean(image, shape)), 0, 255), tf.uint8)
 
 
-def _depth(depth: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:
+def _depth(depth: tf.Tensor, shape) -> tf.Tensor:
     """0 means no depth: it is never mixed in, and a valid pixel never becomes 0."""
     valid = tf.cast(depth > 0, tf.float32)
     mean = tf.math.divide_no_nan(_mean(depth, shape), _mean(valid, shape))
-    value = tf.cast(tf.clip_by_value(tf.round(mean), 1, 255), tf.uint8)
+    value = tf.cast(tf.clip_by_value(tf.round(mean), 1, depth.dtype.max), depth.dtype)
     return tf.where(_nearest(valid, shape) > 0, value, tf.zeros_like(value))
 
 
-def _checked(split: Split, stream: tf.data.Dataset) -> Iterator[Batch]:
-    for batch in stream.prefetch(2).as_numpy_iterator():
-        largest = batch.pop("largest")
+def _checked(split: Split, stream: tf.data.Dataset, batched: bool = True) -> Iterator[Batch]:
+    for batch in stream.prefetch(2 if batched else 16).as_numpy_iterator():
+        largest, index = np.atleast_1d(batch.pop("largest"), batch["index"])
         if (largest >= split.scheme.num_classes).any():
             row = int(np.argmax(largest))
             raise InputError(
-                f"{split.directory}, example {split_ids(split, batch['index'][[row]])[0]!r}",
+                f"{split.directory}, example {split_ids(split, index[[row]])[0]!r}",
                 f"label value {largest[row]}",
                 f"0 to {split.scheme.num_classes - 1}, or {labels.IGNORE} to ignore a pixel",
                 "mend the label and build the dataset again",
@@ -265,7 +347,7 @@ def _checked(split: Split, stream: tf.data.Dataset) -> Iterator[Batch]:
 @functools.lru_cache(maxsize=2)  # training and validation
 def _cache(split: Split, size: int, label_size: int) -> Batch:
     """The whole decoded split; kept, because every evaluation asks for it again."""
-    need = split.num_examples * (4 * size**2 + label_size**2)
+    need = split.num_examples * ((3 + split.depth_bits // 8) * size**2 + label_size**2)
     if need > CACHE_LIMIT:
         raise InputError(
             f"cache of {split.name}/{split.config}, split {split.split!r}",

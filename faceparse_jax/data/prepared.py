@@ -13,6 +13,7 @@ class Split:
     """One split of a prepared dataset; `pipeline.open_split` makes it.
 
     Attributes:
+        depth_bits: 8 or 16, of the stored depth.
         label_size: height and width of the stored labels, None where they vary.
         fingerprint: equal for equal features, metadata and record files (by name and
             size), so that a run can refuse to go on with other data.
@@ -27,6 +28,7 @@ class Split:
     scheme: Scheme
     merge_order: str
     depth_source: str
+    depth_bits: int
     label_size: tuple[int, int] | None
     fingerprint: str
 
@@ -57,12 +59,30 @@ def newest_version(name: str, config: str, data_dir: str | pathlib.Path) -> path
     return versions[max(versions)]
 
 
+def prepared_configs(name: str, data_dir: str | pathlib.Path) -> list[str]:
+    """The configs of a dataset that are prepared.
+
+    Raises:
+        InputError: none is.
+    """
+    root = pathlib.Path(data_dir).expanduser() / name
+    found = sorted({path.parent.parent.name for path in root.glob("*/*.*.*/dataset_info.json")})
+    if not found:
+        raise InputError(
+            str(root),
+            "no prepared dataset",
+            "at least one config",
+            build_command(name, "C", data_dir),
+        )
+    return found
+
+
 def fingerprint(directory: pathlib.Path) -> str:
     """16 hexadecimal digits, see `Split`."""
     digest = hashlib.sha256(directory.name.encode())
     for path in sorted(directory.iterdir()):
         if path.name in ("features.json", "metadata.json"):
             digest.update(path.read_bytes())
-        elif path.suffix != ".json":
+        elif path.is_file() and path.suffix != ".json":
             digest.update(f"{path.name} {path.stat().st_size}\n".encode())
     return digest.hexdigest()[:16]

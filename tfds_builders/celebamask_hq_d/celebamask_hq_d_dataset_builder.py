@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Mapping
 from typing import ClassVar
@@ -11,7 +12,7 @@ import tensorflow_datasets as tfds
 
 from faceparse_jax import images, labels
 from faceparse_jax.errors import InputError
-from tfds_builders import examples, files
+from tfds_builders import benchmark, examples, files
 
 _NAME = "CelebAMask-HQ"
 _IMAGES = "CelebA-HQ-img"
@@ -19,22 +20,10 @@ _MASKS = "CelebAMask-HQ-mask-anno"
 _MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
 _AGAIN = f"extract {_NAME}.zip again and run the same command"
 
-OFFICIAL_COUNTS = {"train": 24_183, "validation": 2_993, "test": 2_824}
-
 
 @dataclasses.dataclass(eq=False)
 class MergeOrder(tfds.core.BuilderConfig):
     """The order in which overlapping part masks are painted: a key of `MERGE_ORDERS`."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """The files of one photograph: names in their archives, masks by part."""
-
-    key: str
-    image: str
-    masks: Mapping[str, str]
-    depth: str | None
 
 
 def official_split(celeba_number: int) -> str:
@@ -73,14 +62,11 @@ def read_mapping(text: str, where: str) -> dict[str, str]:
     return splits
 
 
-def find_rows(archive: files.Archive, depth: files.Archive | None) -> dict[str, list[Row]]:
-    """The files of every photograph by split, from the names alone.
-
-    Raises:
-        InputError: an image without masks, masks without image, an image that the mapping
-            does not have, a part that does not exist, two files for one purpose.
-    """
-    faults = []
+def find(manual_dir: pathlib.Path, order: str) -> benchmark.Source:
+    """The files of every photograph by split, from the names alone; see `Benchmark.find`."""
+    archive = files.open_archive(manual_dir, _NAME, _IMAGES)
+    depth = files.open_depth(manual_dir, f"{_NAME}-D")
+    faults, surplus = [], []
 
     def fault(name: str, found: str, expected: str) -> None:
         faults.append(InputError(archive.where(name), found, expected, _AGAIN))
@@ -105,22 +91,34 @@ def find_rows(archive: files.Archive, depth: files.Archive | None) -> dict[str, 
             first = masks[files.file_id(number)].setdefault(part, name)
             if first != name:
                 fault(name, "a second mask of this part", f"only {archive.where(first)}")
+        elif name != _MAPPING:
+            surplus.append(name)
     for key, name in photos.items():
-        if key not in masks:
-            fault(name, "an image without part masks", f"masks below {_MASKS}")
         if key not in splits:
             fault(name, f"an image that {_MAPPING} does not have", "a line for it")
-    for key in sorted(masks.keys() - photos.keys()):
-        name = min(masks[key].values())
-        fault(name, "part masks without image", f"{_IMAGES}/{key}.jpg")
-    files.raise_faults(archive.root, faults)
     if not photos:
         raise InputError(f"{archive.root}/{_IMAGES}", "no .jpg", "0.jpg to 29999.jpg", _AGAIN)
-    with_depth = files.depth_by_id(depth, photos) if depth else {}
-    rows = {split: [] for split in OFFICIAL_COUNTS}
-    for key in sorted(photos, key=int):
-        rows[splits[key]].append(Row(key, photos[key], masks[key], with_depth.get(key)))
-    return rows
+    folders = {key: min(parts.values()) for key, parts in masks.items()}
+    keys, wrong = benchmark.pair(photos, {"part masks": folders}, archive.where, _AGAIN)
+    keys = sorted(splits.keys() & set(keys), key=int)
+    with_depth, surplus_depth, depth_faults = files.match_depth(depth, keys)
+    rows = {split: [] for split in ("train", "validation", "test")}
+    for key in keys:
+        row = benchmark.Row(key, photos[key], masks[key], with_depth.get(key))
+        rows[splits[key]].append(row)
+    make = functools.partial(_make, archive, depth, order)
+    faults += wrong + depth_faults
+    return benchmark.Source(archive, depth, rows, faults, surplus + surplus_depth, make)
+
+
+def _make(
+    archive: files.Archive, depth: files.Archive | None, order: str, row: benchmark.Row
+) -> examples.Example:
+    label = read_label(archive, row.label, order)
+    own = (depth, row.depth) if row.depth else None
+    scheme = labels.merge_order_scheme(order)
+    name = min(row.label.values())
+    return examples.example(archive, row.key, row.image, label, name, scheme, own)
 
 
 def read_label(archive: files.Archive, masks: Mapping[str, str], order: str) -> np.ndarray:
@@ -139,70 +137,52 @@ def read_label(archive: files.Archive, masks: Mapping[str, str], order: str) -> 
     return labels.merge_parts(parts, shape, order)
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
+class Builder(benchmark.Benchmark):
     """CelebAMask-HQ-D; the config is the merge order."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES: ClassVar = {"1.0.0": "First release.", "1.1.0": "16-bit depth stays it."}
     BUILDER_CONFIGS: ClassVar = [
         MergeOrder(name="official", description="order and class ids of the dataset's own list"),
         MergeOrder(name="bisenet", description="order and class ids of face-parsing.PyTorch"),
         MergeOrder(name="farl", description="order of FaRL and SegFace, official class ids"),
     ]
     DEFAULT_BUILDER_CONFIG_NAME = "official"
-    MANUAL_DOWNLOAD_INSTRUCTIONS = """
-    1. Fetch CelebAMask-HQ.zip from https://github.com/switchablenorms/CelebAMask-HQ, under its
-       terms (research and education, no commercial use).
-    2. Fetch CelebAMask-HQ-D.zip, the depth maps, from
-       https://github.com/jyunlee/CelebAMask-HQ-D_LaPa-D_Helen-D. Without it the set is built
-       from the photographs alone.
+    OFFICIAL_COUNTS: ClassVar = {
+        config.name: {"train": 24_183, "validation": 2_993, "test": 2_824}
+        for config in BUILDER_CONFIGS
+    }
+    KNOWN_BAD: ClassVar = {
+        "2110": "its masks are misaligned (test)",
+        "404": "it has no mouth mask (test)",
+        "4790": "bad masks (train)",
+        "4995": "bad masks (train)",
+        "234": "nearly the same photograph as 235",
+        "12444": "nearly the same photograph as 12445",
+        "19199": "nearly the same photograph as 19200",
+        "20134": "nearly the same photograph as 20135",
+        "24646": "nearly the same photograph as 24647",
+    }
+    HOMEPAGE = "https://github.com/switchablenorms/CelebAMask-HQ"
+    LICENSE = "Non-commercial research and education only; no redistribution."
+    MANUAL_DOWNLOAD_INSTRUCTIONS = f"""
+    1. Fetch CelebAMask-HQ.zip from {HOMEPAGE}, under its terms (research and education, no
+       commercial use).
+    2. Fetch CelebAMask-HQ-D.zip, the depth maps, from {benchmark.DEPTH_PAGE}. Without it the
+       set is built from the photographs alone.
     3. Put both into one folder D, zipped or extracted:
          D/CelebAMask-HQ.zip     or  D/CelebAMask-HQ/CelebA-HQ-img/0.jpg ...
          D/CelebAMask-HQ-D.zip   or  D/CelebAMask-HQ-D/0.png ...
     4. python -m tfds_builders.build --name celebamask_hq_d --manual_dir D
     """
 
-    def _info(self) -> tfds.core.DatasetInfo:
-        order = self.builder_config.name
-        scheme = labels.merge_order_scheme(order)
-        return self.dataset_info_from_configs(
-            features=examples.features(),
-            supervised_keys=("image", "label"),
-            homepage="https://github.com/switchablenorms/CelebAMask-HQ",
-            redistribution_info={
-                "license": "Non-commercial research and education only; no redistribution."
-            },
-            metadata=tfds.core.MetadataDict(
-                scheme=scheme.name,
-                classes=list(scheme.classes),
-                merge_order=order,
-                depth_source="estimated",
-            ),
-        )
+    @classmethod
+    def find(cls, manual_dir: pathlib.Path, config: str) -> benchmark.Source:
+        return find(manual_dir, config)
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager):
-        manual_dir = pathlib.Path(dl_manager.manual_dir)
-        archive = files.open_archive(manual_dir, _NAME, _IMAGES)
-        depth = files.open_depth(manual_dir, f"{_NAME}-D")
-        rows = find_rows(archive, depth)
-        for split, expected in OFFICIAL_COUNTS.items():
-            if len(rows[split]) != expected:
-                files.note(
-                    f"{split}: {len(rows[split]):,} images, a subset of the official {expected:,}"
-                )
-        order = self.builder_config.name
-        scheme = labels.merge_order_scheme(order)
+    @classmethod
+    def scheme_of(cls, config: str) -> labels.Scheme:
+        return labels.merge_order_scheme(config)
 
-        def make(row: Row) -> examples.Example:
-            label = read_label(archive, row.masks, order)
-            own = (depth, row.depth) if row.depth else None
-            return examples.example(archive, row.key, row.image, label, scheme, own)
-
-        splits = examples.Splits(archive.root, {k: v for k, v in rows.items() if v}, make)
-        if depth is None:
-            self.info.metadata["depth_source"] = "none"
-        self.info.metadata["with_depth"] = splits.with_depth
-        return {split: self._generate_examples(splits, split) for split in splits.with_depth}
-
-    def _generate_examples(self, splits: examples.Splits, split: str):
-        return splits.generate(split)
+    def merge_order(self) -> str:
+        return self.builder_config.name

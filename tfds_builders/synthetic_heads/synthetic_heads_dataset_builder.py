@@ -67,6 +67,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             metadata=tfds.core.MetadataDict(
                 scheme=scheme.name,
                 classes=list(scheme.classes),
+                left_of=scheme.left_of,
                 merge_order="",
                 depth_source="rendered",
             ),
@@ -78,7 +79,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         for split, count in zip(_SPLITS, self.builder_config.counts, strict=True):
             rows[split] = range(first, first + count)
             first += count
-        made = examples.Splits("synthetic heads", rows, self._head)
+        made = examples.Splits("synthetic heads", rows, self._head, self.info.metadata)
         return {split: self._generate_examples(made, split) for split in _SPLITS}
 
     def _generate_examples(self, made: examples.Splits, split: str):
@@ -86,4 +87,5 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _head(self, key: int) -> examples.Example:
         head = render_head(key, self.builder_config.size)
-        return {**head, "id": f"{key:06d}", "has_depth": bool(head["depth"].any())}
+        has_depth = bool(head["depth"].any())
+        return examples.Example({**head, "id": f"{key:06d}", "has_depth": has_depth})

@@ -209,8 +209,7 @@ def _background(h: Head, size: int):
     across, down = jnp.meshgrid(c, c)
     wave, phase = h["background_wave"], h["background_phase"]
     w = [
-        0.5 + 0.5 * sine(2 * (wave[i, 0] * across + wave[i, 1] * down) + phase[i])
-        for i in range(4)
+        0.5 + 0.5 * sine(2 * (wave[i, 0] * across + wave[i, 1] * down) + phase[i]) for i in range(4)
     ]
     weights = (w[0], (1 - w[0]) * w[1], (1 - w[0]) * (1 - w[1]))
     detail = sine(7 * w[2] + 5 * across) * sine(6 * w[3] + 7 * down)

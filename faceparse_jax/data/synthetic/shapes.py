@@ -179,9 +179,7 @@ def hair(p: Point, h):
     low = h["hair_low"] + 0.04 * sine(15 * x + h["texture"][1]) * sine(11 * z)
     d = jnp.maximum(d, low - y)
     line = (
-        h["hairline"]
-        - h["hair_temple"] * (x / 0.62) ** 2
-        + 0.012 * sine(31 * x + h["texture"][0])
+        h["hairline"] - h["hair_temple"] * (x / 0.62) ** 2 + 0.012 * sine(31 * x + h["texture"][0])
     )
     # The side edge runs back behind the ear where hair is short.
     side = h["hair_side"] + jnp.clip(y - 0.1, 0.0, 1.0) * 1.1

@@ -1,0 +1,7 @@
+"""LaPa-D at 128 px, full system, 500 steps; scores at the original size of each photograph."""
+
+from configs import lapa_d, small
+
+
+def get_config():
+    return small.at_128(lapa_d.get_config())

@@ -1,0 +1,166 @@
+"""Decoded splits in memory-mapped files: the interface of `pipeline` without TensorFlow.
+
+`tfds_builders.arrays` writes them once at one size, beside the prepared dataset:
+
+    DATA_DIR/NAME/CONFIG/VERSION/arrays_SIZE/SPLIT/{image,depth,label,has_depth}.npy
+    DATA_DIR/NAME/CONFIG/VERSION/arrays_SIZE/SPLIT/split.json    ids and what `Split` holds
+"""
+
+import dataclasses
+import functools
+import json
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from faceparse_jax import labels
+from faceparse_jax.data.batches import (
+    EVERYTHING,
+    Batch,
+    Scarcity,
+    empty,
+    host_rows,
+    padded,
+    scarce,
+    shuffled,
+)
+from faceparse_jax.data.prepared import Split, newest_version
+from faceparse_jax.errors import InputError
+
+KEYS = ("image", "depth", "label", "has_depth")
+
+
+def folder(split: Split, size: int) -> pathlib.Path:
+    """Where the arrays of a split lie."""
+    return split.directory / f"arrays_{size}" / split.split
+
+
+def _command(name: str, config: str, directory: pathlib.Path, size: int | str) -> str:
+    return (
+        f"python -m tfds_builders.arrays --name {name} --config {config} "
+        f"--data_dir {directory.parents[2]} --size {size}"
+    )
+
+
+def open_split(name: str, config: str, split: str, data_dir: str | pathlib.Path) -> Split:
+    """A split whose arrays are there, of any size.
+
+    Raises:
+        InputError: no arrays of this dataset, or none of this split.
+    """
+    directory = newest_version(name, config, data_dir)
+    found = sorted(directory.glob("arrays_*/*/split.json"))
+    mine = [path for path in found if path.parent.name == split]
+    if not mine:
+        there = sorted({path.parent.name for path in found})
+        raise InputError(
+            f"{directory}/arrays_SIZE/{split}",
+            f"arrays of {there}" if found else "no arrays",
+            f"the decoded split {split!r}",
+            f"run {_command(name, config, directory, 'SIZE')}",
+        )
+    values = json.loads(mine[0].read_text())["split"]
+    label_size = values.pop("label_size")
+    return Split(
+        **values | {"directory": directory, "scheme": labels.scheme(values["scheme"])},
+        label_size=tuple(label_size) if label_size else None,
+    )
+
+
+def record(split: Split) -> dict:
+    """A `Split` as `open_split` reads it from JSON."""
+    values = dataclasses.asdict(split) | {"scheme": split.scheme.name}
+    del values["directory"]
+    return values
+
+
+@functools.lru_cache(maxsize=8)
+def _open(split: Split, size: int) -> tuple[Batch, list[str]]:
+    root = folder(split, size)
+    again = _command(split.name, split.config, split.directory, size)
+    if not (root / "split.json").exists():
+        there = sorted(split.directory.glob(f"arrays_*/{split.split}"))
+        sizes = ", ".join(path.parent.name.removeprefix("arrays_") for path in there)
+        raise InputError(str(root), f"arrays of {sizes} px", f"{size} px", f"run {again}")
+    ids = json.loads((root / "split.json").read_text())["ids"]
+    arrays = {}
+    for key in KEYS:
+        try:
+            arrays[key] = np.load(root / f"{key}.npy", mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise InputError(
+                str(root / f"{key}.npy"),
+                " ".join(str(error).split()),
+                f"{len(ids):,} examples",
+                f"remove {root} and run {again}",
+            ) from error
+    arrays["index"] = np.arange(len(ids), dtype=np.int32)
+    return arrays, ids
+
+
+def split_ids(split: Split, indices: Sequence[int] | np.ndarray) -> list[str]:
+    """The ids of the examples in these rows of the split."""
+    path = next(split.directory.glob(f"arrays_*/{split.split}/split.json"))
+    ids = json.loads(path.read_text())["ids"]
+    return [ids[int(i)] for i in indices]
+
+
+def train_batches(
+    split: Split,
+    *,
+    batch_size: int,
+    size: int,
+    seed: int,
+    start_step: int = 0,
+    shuffle_buffer: int = 0,
+    cache: bool = False,
+    scarcity: Scarcity = EVERYTHING,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Iterator[Batch]:
+    """As `pipeline.train_batches` with `cache`, whose batches these are, bit for bit.
+
+    Args:
+        shuffle_buffer, cache: have no meaning here: every order of an epoch is possible,
+            and the operating system keeps in memory what is read.
+    """
+    del shuffle_buffer, cache
+    rows = host_rows(batch_size, process_index, process_count)
+    arrays, ids = _open(split, size)
+    stream = shuffled(arrays, rows, batch_size, seed, start_step)
+    return stream if scarcity.whole else scarce(stream, ids, scarcity)
+
+
+def eval_batches(
+    split: Split,
+    *,
+    batch_size: int,
+    size: int,
+    label_size: int | None = None,
+    cache: bool = False,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Iterator[Batch]:
+    """As `pipeline.eval_batches`, for labels of the size that the arrays have.
+
+    Raises:
+        InputError: another `label_size`; the arrays hold labels of one size.
+    """
+    del cache
+    rows = host_rows(batch_size, process_index, process_count)
+    if label_size not in (None, size):
+        raise InputError(
+            "config.eval.label_size",
+            "the original size" if label_size < 0 else f"{label_size}",
+            f"{size}, the size of the arrays",
+            "set --config.eval.label_size=0, or --config.data.source=tfds",
+        )
+    arrays, _ = _open(split, size)
+    starts = range(0, split.num_examples, batch_size)
+    parts = (
+        {key: np.asarray(value[s + rows.start : s + rows.stop]) for key, value in arrays.items()}
+        for s in starts
+    )
+    zeros = empty(len(rows), size, (size, size), split.depth_bits)
+    return padded(parts, (zeros for _ in starts))

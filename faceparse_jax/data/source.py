@@ -1,0 +1,28 @@
+"""Where batches come from: prepared TFDS files, or arrays made from them.
+
+Both modules have `open_split`, `split_ids`, `train_batches` and `eval_batches`. Nothing of
+TensorFlow is imported unless its files are read.
+"""
+
+import importlib
+from types import ModuleType
+
+from faceparse_jax.errors import InputError
+
+_MODULES = {"tfds": "faceparse_jax.data.pipeline", "arrays": "faceparse_jax.data.arrays"}
+
+
+def module(kind: str) -> ModuleType:
+    """The module that reads ``tfds`` or ``arrays``.
+
+    Raises:
+        InputError: another kind.
+    """
+    if kind not in _MODULES:
+        raise InputError(
+            "config.data.source",
+            repr(kind),
+            " or ".join(map(repr, _MODULES)),
+            "set --config.data.source=tfds",
+        )
+    return importlib.import_module(_MODULES[kind])

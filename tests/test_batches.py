@@ -1,0 +1,170 @@
+"""Scarce depth and labels, arrays in files, pictures in their square."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from faceparse_jax import letterbox
+from faceparse_jax.data import arrays, batches, pipeline, source
+from faceparse_jax.errors import InputError
+from tests.conftest import ROOT
+from tests.dummy_archives import SHAPES, lapa
+from tfds_builders import arrays as arrays_command
+from tfds_builders import build
+
+IDS = [str(n) for n in range(20_000)]
+
+
+def test_fractions_are_nested_and_of_the_right_size():
+    small, larger = (batches.hashed(IDS, fraction) for fraction in (0.01, 0.05))
+    assert (small <= larger).all()
+    for fraction, chosen in ((0.01, small), (0.05, larger)):
+        # Five standard deviations of a binomial.
+        spread = 5 * np.sqrt(fraction * (1 - fraction) / len(IDS))
+        assert abs(chosen.mean() - fraction) < spread
+    assert not batches.hashed(IDS, 0.0).any()
+    assert batches.hashed(IDS, 1.0).all()
+
+
+def test_the_hash_is_the_same_everywhere():
+    # SHA-256 of "0" begins with 5feceb66: 0.3747 of the range.
+    assert batches.hashed(["0"], 0.375)[0]
+    assert not batches.hashed(["0"], 0.374)[0]
+
+
+def test_scarce_batches_lose_depth_and_labels_and_nothing_else():
+    rows = 64
+    batch = {
+        "image": np.full((rows, 4, 4, 3), 7, np.uint8),
+        "depth": np.full((rows, 4, 4, 1), 9, np.uint16),
+        "label": np.full((rows, 4, 4), 3, np.uint8),
+        "has_depth": np.ones(rows, bool),
+        "index": np.arange(rows, dtype=np.int32),
+    }
+    scarcity = batches.Scarcity(depth_fraction=0.25, label_fraction=0.5)
+    (out,) = batches.scarce(iter([batch]), IDS, scarcity)
+    depth, label = batches.hashed(IDS[:rows], 0.25), batches.hashed(IDS[:rows], 0.5)
+    np.testing.assert_array_equal(out["has_depth"], depth)
+    np.testing.assert_array_equal(out["depth"].any((1, 2, 3)), depth)
+    assert out["depth"].dtype == np.uint16
+    np.testing.assert_array_equal((out["label"] == 3).all((1, 2)), label)
+    np.testing.assert_array_equal((out["label"] == 255).all((1, 2)), ~label)
+    np.testing.assert_array_equal(out["image"], batch["image"])
+    assert depth[~label].sum() == 0  # one hash: who has depth has a label
+    assert scarcity.counts(IDS[:rows]) == {"depth": depth.sum(), "label": label.sum()}
+
+
+def test_fractions_out_of_range_are_refused():
+    with pytest.raises(InputError, match=r"depth_fraction: found 1\.5, expected 0 to 1"):
+        batches.Scarcity(depth_fraction=1.5)
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory):
+    """The tiny synthetic set, prepared and as arrays."""
+    folder = tmp_path_factory.mktemp("heads")
+    build.build("synthetic_heads", config="tiny", data_dir=folder)
+    words = ["--name", "synthetic_heads", "--config", "tiny", "--size", "64"]
+    assert arrays_command.main([*words, "--data_dir", str(folder)]) == 0
+    return folder
+
+
+def same(a, b):
+    assert a.keys() == b.keys()
+    for key in a:
+        np.testing.assert_array_equal(a[key], b[key], err_msg=key)
+        assert a[key].dtype == b[key].dtype
+
+
+def both(heads, name):
+    return [source.module(k).open_split("synthetic_heads", "tiny", name, heads) for k in KINDS]
+
+
+KINDS = ("tfds", "arrays")
+
+
+def test_arrays_give_the_batches_of_the_cached_pipeline(heads):
+    splits = both(heads, "train")
+    assert splits[0] == splits[1]
+    scarcity = batches.Scarcity(depth_fraction=0.5)
+    options = {"batch_size": 7, "size": 64, "seed": 3, "start_step": 5, "scarcity": scarcity}
+    streams = [
+        source.module(kind).train_batches(split, cache=True, **options)
+        for kind, split in zip(KINDS, splits, strict=True)
+    ]
+    for _ in range(6):
+        same(next(streams[0]), next(streams[1]))
+
+
+@pytest.mark.parametrize("host", [0, 1])
+def test_arrays_evaluate_as_the_pipeline_does(heads, host):
+    splits = both(heads, "test")
+    options = {"batch_size": 8, "size": 64, "process_index": host, "process_count": 2}
+    left, right = (
+        list(source.module(kind).eval_batches(split, **options))
+        for kind, split in zip(KINDS, splits, strict=True)
+    )
+    assert len(left) == len(right) == 2
+    for a, b in zip(left, right, strict=True):
+        same(a, b)
+
+
+def test_arrays_import_nothing_of_tensorflow(heads):
+    code = (
+        "import sys; from faceparse_jax.data import source;"
+        "m = source.module('arrays');"
+        f"s = m.open_split('synthetic_heads', 'tiny', 'train', {str(heads)!r});"
+        "b = next(m.train_batches(s, batch_size=4, size=64, seed=0));"
+        "import faceparse_jax.train, faceparse_jax.evaluate;"
+        "print(b['image'].shape, [n for n in sys.modules if n.startswith('tensorflow')])"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert out.stdout.strip() == "(4, 64, 64, 3) []"
+
+
+def test_arrays_that_are_not_there_are_told_with_the_command(heads, tmp_path):
+    (split,) = [arrays.open_split("synthetic_heads", "tiny", "train", heads)]
+    with pytest.raises(InputError, match=r"arrays of 64 px, expected 128 px.*--size 128"):
+        next(arrays.train_batches(split, batch_size=4, size=128, seed=0))
+    with pytest.raises(InputError, match=r"expected 64, the size of the arrays"):
+        arrays.eval_batches(split, batch_size=4, size=64, label_size=-1)
+    with pytest.raises(InputError, match="no prepared dataset"):
+        arrays.open_split("synthetic_heads", "tiny", "train", tmp_path)
+    with pytest.raises(InputError, match="'tfds' or 'arrays'"):
+        source.module("csv")
+
+
+def test_pictures_lie_in_their_square_as_in_prediction(tmp_path):
+    lapa(tmp_path / "manual")
+    build.build("lapa_d", tmp_path / "manual", data_dir=tmp_path / "data")
+    split = pipeline.open_split("lapa_d", "official", "train", tmp_path / "data")
+    batch = next(pipeline.eval_batches(split, batch_size=4, size=64))
+    for row, name in enumerate(pipeline.split_ids(split, batch["index"][:3])):
+        rows, columns = letterbox.inside(SHAPES[int(name[-1])], 64)
+        outside = np.ones((64, 64), bool)
+        outside[rows, columns] = False
+        assert (batch["label"][row][outside] == 255).all()
+        assert (batch["label"][row][~outside] != 255).all()
+        assert (batch["depth"][row][outside] == 0).all()
+        assert (batch["image"][row][outside] == letterbox.OUTSIDE).all()
+
+
+def test_labels_keep_their_size_on_a_canvas(tmp_path):
+    lapa(tmp_path / "manual")
+    build.build("lapa_d", tmp_path / "manual", data_dir=tmp_path / "data")
+    split = pipeline.open_split("lapa_d", "official", "train", tmp_path / "data")
+    options = {"batch_size": 2, "size": 32, "label_size": batches.ORIGINAL}
+    seen = {}
+    for batch in pipeline.eval_batches(split, **options):
+        for row in np.flatnonzero(batch["mask"]):
+            (name,) = pipeline.split_ids(split, batch["index"][[row]])
+            height, width = batch["size"][row]
+            seen[int(name[-1])] = (height, width)
+            assert (batch["label"][row][:height, :width] != 255).all()
+            assert (batch["label"][row][height:] == 255).all()
+            assert (batch["label"][row][:, width:] == 255).all()
+    assert seen == {key: SHAPES[key] for key in (0, 1, 2)}

@@ -1,0 +1,116 @@
+"""Decodes a prepared dataset once into memory-mapped files.
+
+    python -m tfds_builders.arrays --name celebamask_hq_d --config official --size 256
+
+For sets that fit on a fast disk or in memory, and for machines without TensorFlow: copy
+the dataset's folder there and train with --config.data.source=arrays.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import sys
+
+import numpy as np
+
+from faceparse_jax.data.prepared import Split
+from faceparse_jax.errors import InputError
+
+EXIT_BAD_INPUT = 2
+
+
+def write(name: str, config: str, data_dir: pathlib.Path, size: int) -> list[pathlib.Path]:
+    """Writes the arrays of every split and returns their folders; finished ones are kept.
+
+    Raises:
+        InputError: the dataset is not prepared, or the disk is full.
+    """
+    # Here, so that --help answers without TensorFlow.
+    from faceparse_jax.data import arrays, pipeline
+
+    written = []
+    for split in pipeline.open_splits(name, config, data_dir):
+        target = arrays.folder(split, size)
+        written.append(target)
+        if not target.exists():
+            try:
+                _write_split(split, size, target)
+            except OSError as error:
+                raise InputError(
+                    str(target), str(error), "room for the arrays", "make room and run again"
+                ) from error
+    return written
+
+
+def _write_split(split: Split, size: int, target: pathlib.Path) -> None:
+    from faceparse_jax.data import arrays, pipeline
+    from tfds_builders import examples
+
+    # Written beside the target, so that a killed run leaves nothing that opens.
+    partial = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    count = split.num_examples
+    shapes = {
+        "image": ((count, size, size, 3), "uint8"),
+        "depth": ((count, size, size, 1), f"uint{split.depth_bits}"),
+        "label": ((count, size, size), "uint8"),
+        "has_depth": ((count,), "bool"),
+    }
+    try:
+        out = {
+            key: np.lib.format.open_memmap(
+                partial / f"{key}.npy", mode="w+", dtype=dtype, shape=shape
+            )
+            for key, (shape, dtype) in shapes.items()
+        }
+        rows = _rows(pipeline.eval_batches(split, batch_size=16, size=size))
+        for row in examples.progress(split.split, rows, count):
+            for key, array in out.items():
+                array[row["index"]] = row[key]
+        for array in out.values():
+            array.flush()
+        ids = pipeline.split_ids(split, range(count))
+        record = {"split": arrays.record(split), "ids": ids}
+        (partial / "split.json").write_text(json.dumps(record))
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    os.replace(partial, target)
+
+
+def _rows(batches):
+    for batch in batches:
+        for row in np.flatnonzero(batch["mask"]):
+            yield {key: value[row] for key, value in batch.items()}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command and returns its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tfds_builders.arrays", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--name", required=True, help="the dataset")
+    parser.add_argument("--config", required=True, help="its config")
+    parser.add_argument("--size", type=int, required=True, help="side in pixels")
+    parser.add_argument(
+        "--data_dir", type=pathlib.Path, default=pathlib.Path("~/tensorflow_datasets")
+    )
+    options = parser.parse_args(argv)
+    if options.size < 16:
+        parser.error(f"--size: found {options.size}, expected at least 16 pixels")
+    try:
+        folders = write(options.name, options.config, options.data_dir.expanduser(), options.size)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    for folder in folders:
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        print(f"{folder}  {size / 2**20:,.0f} MiB")
+    print(f"next: add --config.data.source=arrays --config.data.size={options.size}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

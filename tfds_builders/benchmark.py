@@ -1,0 +1,160 @@
+"""What the builders of the three benchmarks share: official files, found, paired and streamed."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import tensorflow_datasets as tfds
+
+from faceparse_jax import labels
+from faceparse_jax.errors import InputError
+from tfds_builders import examples, files
+
+DEPTH_PAGE = "https://github.com/jyunlee/CelebAMask-HQ-D_LaPa-D_Helen-D"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """The files of one photograph, by their names in the archives.
+
+    Attributes:
+        key: the example's id.
+        image: the photograph.
+        label: the files of the label, by part where there are several.
+        depth: the depth map, None where there is none.
+        landmarks: the file of landmarks, where the benchmark has them.
+    """
+
+    key: str
+    image: str
+    label: Mapping[str, str]
+    depth: str | None = None
+    landmarks: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A benchmark's official files.
+
+    Attributes:
+        archive: photographs and labels.
+        depth: depth maps, None where the user has none.
+        rows: photographs that are complete, by split.
+        faults: what is wrong with the names; a build raises it, a check prints it.
+        surplus: files that belong to no photograph.
+        make: a row to an example, with the faults of its contents as `InputError`.
+    """
+
+    archive: files.Archive
+    depth: files.Archive | None
+    rows: Mapping[str, Sequence[Row]]
+    faults: Sequence[InputError]
+    surplus: Sequence[str]
+    make: Callable[[Row], examples.Example]
+
+
+class Benchmark(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """A builder that reads a `Source`; subclasses say where it is and what it holds."""
+
+    OFFICIAL_COUNTS: ClassVar[Mapping[str, Mapping[str, int]]] = {}
+    """Photographs by config and split."""
+    KNOWN_BAD: ClassVar[Mapping[str, str]] = {}
+    """Id and reason of examples that users of the benchmark have reported."""
+    HOMEPAGE: ClassVar[str]
+    LICENSE: ClassVar[str]
+
+    @classmethod
+    def find(cls, manual_dir: pathlib.Path, config: str) -> Source:
+        """The official files below `manual_dir`, from their names alone.
+
+        Raises:
+            InputError: no archive, or one at another folder level.
+        """
+        raise NotImplementedError(cls)
+
+    @classmethod
+    def scheme_of(cls, config: str) -> labels.Scheme:
+        """The label scheme of a config."""
+        raise NotImplementedError(cls)
+
+    def merge_order(self) -> str:
+        """The order in which part masks were merged; empty where labels are one map."""
+        return ""
+
+    def extra_features(self) -> dict[str, Any]:
+        """Features beyond those of every benchmark."""
+        return {}
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        scheme = self.scheme_of(self.builder_config.name)
+        return self.dataset_info_from_configs(
+            features=examples.features(**self.extra_features()),
+            supervised_keys=("image", "label"),
+            homepage=self.HOMEPAGE,
+            redistribution_info={"license": self.LICENSE},
+            metadata=tfds.core.MetadataDict(
+                scheme=scheme.name,
+                classes=list(scheme.classes),
+                left_of=scheme.left_of,
+                merge_order=self.merge_order(),
+                depth_source="estimated",
+            ),
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager):
+        source = self.find(pathlib.Path(dl_manager.manual_dir), self.builder_config.name)
+        counts = self.OFFICIAL_COUNTS[self.builder_config.name]
+        faults = [*source.faults, *empty_splits(source, counts)]
+        files.raise_faults(source.archive.root, faults)
+        for split, expected in counts.items():
+            found = len(source.rows[split])
+            if found != expected:
+                kind = "a subset of" if found < expected else "more than"
+                files.note(f"{split}: {found:,} images, {kind} the official {expected:,}")
+        rows = {split: rows for split, rows in source.rows.items() if rows}
+        if source.depth is None:
+            self.info.metadata["depth_source"] = "none"
+        splits = examples.Splits(source.archive.root, rows, source.make, self.info.metadata)
+        return {split: self._generate_examples(splits, split) for split in rows}
+
+    def _generate_examples(self, splits: examples.Splits, split: str):
+        return splits.generate(split)
+
+
+def empty_splits(source: Source, counts: Mapping[str, int]) -> list[InputError]:
+    """A fault for each split of the official set that has no complete photograph here."""
+    return [
+        InputError(
+            f"{source.archive.root}, split {split}",
+            "no photograph with all of its files",
+            f"{count:,} in the official set, at least one in a subset",
+            "fetch the rest of the archive, or extract it again",
+        )
+        for split, count in counts.items()
+        if not source.rows.get(split)
+    ]
+
+
+def pair(
+    images: Mapping[str, str],
+    parts: Mapping[str, Mapping[str, str]],
+    where: Callable[[str], str],
+    again: str,
+) -> tuple[list[str], list[InputError]]:
+    """Ids that have an image and one file of every part, and a fault for each that has not.
+
+    Args:
+        images: file name by id.
+        parts: what else an example needs: file name by id, by what the file is.
+        where: a file name to what errors call it.
+        again: the command that mends it.
+    """
+    faults = []
+    for what, named in parts.items():
+        for key in sorted(images.keys() - named.keys()):
+            faults.append(InputError(where(images[key]), f"an image without {what}", what, again))
+        for key in sorted(named.keys() - images.keys()):
+            faults.append(InputError(where(named[key]), f"{what} without image", "an image", again))
+    complete = [key for key in images if all(key in named for named in parts.values())]
+    return sorted(complete), faults

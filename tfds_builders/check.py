@@ -1,0 +1,145 @@
+"""A dry run: reads every official file, writes nothing, and tells what a build would meet."""
+
+import collections
+import dataclasses
+import hashlib
+import pathlib
+from collections.abc import Mapping
+
+from faceparse_jax import labels, tables
+from faceparse_jax.errors import InputError
+from tfds_builders import benchmark, examples
+
+SHOWN = 20
+
+
+@dataclasses.dataclass
+class Findings:
+    """What one split holds."""
+
+    images: int = 0
+    with_depth: int = 0
+    sizes: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+    classes: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+    oddities: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+
+
+@dataclasses.dataclass
+class Report:
+    """What a check found.
+
+    Attributes:
+        counts: photographs of the official set, by split.
+        splits: what is readable, by split.
+        faults: what stops a build.
+        surplus: files that belong to no photograph.
+        known_bad: id and reason of examples that users of the benchmark have reported.
+        duplicates: pairs of ``split/id`` whose image files are byte for byte the same.
+    """
+
+    scheme: labels.Scheme
+    counts: Mapping[str, int]
+    splits: dict[str, Findings]
+    faults: list[InputError]
+    surplus: list[str]
+    known_bad: dict[str, str]
+    duplicates: list[tuple[str, str]]
+
+    @property
+    def usable(self) -> bool:
+        """Whether a build of these files succeeds."""
+        return not self.faults
+
+
+def check(cls: type[benchmark.Benchmark], manual_dir: pathlib.Path, config: str) -> Report:
+    """Reads every file of a benchmark.
+
+    Raises:
+        InputError: no archive at all, or one at another folder level.
+    """
+    source = cls.find(manual_dir, config)
+    counts = cls.OFFICIAL_COUNTS[config]
+    faults = [*source.faults, *benchmark.empty_splits(source, counts)]
+    owners: dict[bytes, str] = {}
+    splits, duplicates = {}, []
+
+    def attempt(row: benchmark.Row):
+        try:
+            return row, source.make(row)
+        except InputError as error:
+            return row, error
+
+    scheme = cls.scheme_of(config)
+    for split, rows in source.rows.items():
+        found = splits[split] = Findings()
+        for row, made in examples.progress(split, examples.stream(attempt, rows), len(rows)):
+            if isinstance(made, InputError):
+                faults.append(made)
+                continue
+            found.images += 1
+            found.with_depth += made.features["has_depth"]
+            found.sizes["{1}x{0}".format(*made.shape)] += 1
+            found.classes.update(made.classes)
+            found.oddities.update(made.oddities)
+            digest = hashlib.sha256(made.features["image"]).digest()
+            place = f"{split}/{row.key}"
+            first = owners.setdefault(digest, place)
+            if first != place:
+                duplicates.append((first, place))
+    ids = {row.key for rows in source.rows.values() for row in rows}
+    known_bad = {key: why for key, why in cls.KNOWN_BAD.items() if key in ids}
+    return Report(scheme, counts, splits, faults, list(source.surplus), known_bad, duplicates)
+
+
+def _shown(items: list[str]) -> list[str]:
+    more = [f"  and {len(items) - SHOWN:,} more"] if len(items) > SHOWN else []
+    return [f"  {item}" for item in items[:SHOWN]] + more
+
+
+def text(report: Report) -> str:
+    """The report as a table and lists, the worst last."""
+    rows = [("split", "images", "official", "with depth", "sizes")]
+    for split, found in report.splits.items():
+        common = ", ".join(f"{size} ({n:,})" for size, n in found.sizes.most_common(2))
+        more = f", {len(found.sizes) - 2:,} others" if len(found.sizes) > 2 else ""
+        official = f"{report.counts[split]:,}" if split in report.counts else "-"
+        rows.append((split, f"{found.images:,}", official, f"{found.with_depth:,}", common + more))
+    lines = tables.aligned(rows)
+    lines.append("images that have each class:")
+    rows = [("id", "class", *report.splits)]
+    for value in (*range(report.scheme.num_classes), labels.IGNORE):
+        counts = [found.classes[value] for found in report.splits.values()]
+        if value != labels.IGNORE or any(counts):
+            name = "ignored" if value == labels.IGNORE else report.scheme.classes[value]
+            rows.append((str(value), name, *(f"{n:,}" for n in counts)))
+    lines += tables.aligned(rows, numbers_from=2)
+    short = {
+        split: (found.images, report.counts[split])
+        for split, found in report.splits.items()
+        if split in report.counts and found.images != report.counts[split]
+    }
+    if short:
+        parts = (f"{split} {found:,} of {official:,}" for split, (found, official) in short.items())
+        lines.append(f"note: not the official counts: {', '.join(parts)}")
+    for split, found in report.splits.items():
+        for what, count in found.oddities.items():
+            lines.append(f"warning: {split}: {count:,} of {found.images:,} examples: {what}")
+    if report.surplus:
+        lines.append(f"note: {len(report.surplus):,} files that belong to no photograph:")
+        lines += _shown(report.surplus)
+    if report.known_bad:
+        lines.append("note: examples that are known to be bad:")
+        lines += _shown([f"{key}: {why}" for key, why in report.known_bad.items()])
+    across = [(a, b) for a, b in report.duplicates if a.split("/")[0] != b.split("/")[0]]
+    if report.duplicates:
+        lines.append(
+            f"warning: {len(report.duplicates):,} exact duplicates, {len(across):,} across splits:"
+        )
+        lines += _shown([f"{a} = {b}" for a, b in across or report.duplicates])
+    if report.faults:
+        lines.append(f"{len(report.faults):,} faults:")
+        lines += _shown([str(fault) for fault in report.faults])
+        lines.append("not usable: mend the faults and check again")
+    else:
+        lines.append("usable: run the same command without --check")
+    return "\n".join(lines)

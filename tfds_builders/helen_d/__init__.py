@@ -1,0 +1,1 @@
+"""Helen-D for TFDS."""

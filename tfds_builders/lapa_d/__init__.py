@@ -1,0 +1,1 @@
+"""LaPa-D for TFDS."""

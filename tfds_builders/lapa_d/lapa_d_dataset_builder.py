@@ -1,0 +1,142 @@
+"""LaPa with the depth maps of LaPa-D."""
+
+import dataclasses
+import functools
+import pathlib
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from faceparse_jax import images, labels
+from faceparse_jax.errors import InputError
+from tfds_builders import benchmark, examples, files
+
+_NAME = "LaPa"
+_AGAIN = "extract the LaPa archive again and run the same command"
+_FOLDERS = {"train": "train", "val": "validation", "test": "test"}
+_KINDS = {"images": (".jpg", ".jpeg"), "labels": (".png",), "landmarks": (".txt",)}
+NUM_LANDMARKS = 106
+
+
+def read_landmarks(data: bytes, where: str) -> np.ndarray:
+    """Landmarks [106 2] as x, y in pixels, from a line `106` and 106 lines `x y`.
+
+    Raises:
+        InputError: another number of lines, or lines that are not two finite numbers.
+    """
+    lines = data.decode("utf-8", "replace").split("\n")
+    lines = [line for line in (line.strip() for line in lines) if line]
+    expected = f"a line {NUM_LANDMARKS} and {NUM_LANDMARKS} lines of x and y"
+    if not lines or lines[0] != str(NUM_LANDMARKS) or len(lines) != NUM_LANDMARKS + 1:
+        first = lines[0][:20] if lines else ""
+        found = f"{max(len(lines) - 1, 0)} landmarks after the line {first!r}"
+        raise InputError(where, found, expected, _AGAIN)
+    try:
+        points = np.array([line.split() for line in lines[1:]], np.float32)
+    except ValueError:
+        points = np.empty(0)
+    if points.shape != (NUM_LANDMARKS, 2) or not np.isfinite(points).all():
+        raise InputError(where, "lines that are not two numbers", expected, _AGAIN)
+    return points
+
+
+def find(manual_dir: pathlib.Path) -> benchmark.Source:
+    """LaPa's files; see `benchmark.Benchmark.find`."""
+    archive = files.open_archive(manual_dir, _NAME, "train/images")
+    depth = files.open_depth(manual_dir, f"{_NAME}-D")
+    found = {(split, kind): {} for split in _FOLDERS for kind in _KINDS}
+    surplus, faults = [], []
+    for name in archive.names:
+        split, _, rest = name.partition("/")
+        kind, _, file = rest.partition("/")
+        if (split, kind) not in found or not file.lower().endswith(_KINDS[kind]):
+            surplus.append(name)
+        else:
+            found[split, kind][files.file_id(file)] = name
+    if not any(found[split, "images"] for split in _FOLDERS):
+        swapped = any(name.lower().endswith(".png") and "/images/" in name for name in surplus)
+        raise InputError(
+            f"{archive.root}/train/images",
+            "PNG files, as labels are: the folders look swapped" if swapped else "no .jpg",
+            "photographs (.jpg) in images, label maps (.png) in labels",
+            _AGAIN,
+        )
+    complete, owner = {}, {}
+    for split in _FOLDERS:
+        parts = {
+            "a label map": found[split, "labels"],
+            "a landmark file": found[split, "landmarks"],
+        }
+        keys, wrong = benchmark.pair(found[split, "images"], parts, archive.where, _AGAIN)
+        complete[split], faults = keys, faults + wrong
+        for key in keys:
+            if owner.setdefault(key, split) != split:
+                faults.append(
+                    InputError(
+                        archive.where(found[split, "images"][key]),
+                        f"an id that {owner[key]} has too",
+                        "each id in one split",
+                        _AGAIN,
+                    )
+                )
+    with_depth, surplus_depth, wrong = files.match_depth(depth, owner)
+    rows = {
+        _FOLDERS[split]: [
+            benchmark.Row(
+                key,
+                found[split, "images"][key],
+                {"label": found[split, "labels"][key]},
+                with_depth.get(key),
+                found[split, "landmarks"][key],
+            )
+            for key in keys
+        ]
+        for split, keys in complete.items()
+    }
+    make = functools.partial(_make, archive, depth)
+    return benchmark.Source(archive, depth, rows, faults + wrong, surplus + surplus_depth, make)
+
+
+def _make(
+    archive: files.Archive, depth: files.Archive | None, row: benchmark.Row
+) -> examples.Example:
+    name = row.label["label"]
+    label = images.read_label(archive.read(name), archive.where(name))
+    own = (depth, row.depth) if row.depth else None
+    points = read_landmarks(archive.read(row.landmarks), archive.where(row.landmarks))
+    made = examples.example(archive, row.key, row.image, label, name, labels.LAPA, own)
+    return dataclasses.replace(made, features={**made.features, "landmarks": points})
+
+
+class Builder(benchmark.Benchmark):
+    """LaPa-D."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
+    BUILDER_CONFIGS: ClassVar = [
+        tfds.core.BuilderConfig(name="official", description="the official labels and splits")
+    ]
+    OFFICIAL_COUNTS: ClassVar = {"official": {"train": 18_176, "validation": 2_000, "test": 2_000}}
+    HOMEPAGE = "https://github.com/jd-opensource/lapa-dataset"
+    LICENSE = "Non-commercial research only; no redistribution of the photographs."
+    MANUAL_DOWNLOAD_INSTRUCTIONS = f"""
+    1. Ask for LaPa on {HOMEPAGE}, under its terms, and unpack it.
+    2. Fetch LaPa-D.zip, the depth maps, from {benchmark.DEPTH_PAGE}. Without it the set is
+       built from the photographs alone.
+    3. Put both into one folder D:
+         D/LaPa/train/images/*.jpg, D/LaPa/train/labels/*.png, D/LaPa/train/landmarks/*.txt,
+         the same below val and test (or D/LaPa.zip with them), and D/LaPa-D.zip or D/LaPa-D/
+    4. python -m tfds_builders.build --name lapa_d --manual_dir D
+    """
+
+    @classmethod
+    def find(cls, manual_dir: pathlib.Path, config: str) -> benchmark.Source:
+        return find(manual_dir)
+
+    @classmethod
+    def scheme_of(cls, config: str) -> labels.Scheme:
+        return labels.LAPA
+
+    def extra_features(self) -> dict[str, Any]:
+        return {"landmarks": tfds.features.Tensor(shape=(NUM_LANDMARKS, 2), dtype=np.float32)}
