@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # ./run.sh           the demo: synthetic heads, training, evaluation, prediction
+# ./run.sh study     the demo's study: scarce depth, three seeds, tables and a plot
 # ./run.sh install   only makes the virtual environment
 # ./run.sh test      lint and tests with coverage
 # ./run.sh lock      writes constraints.txt anew from the environment
-# VENV names another folder for the environment, DEMO another one for the demo.
+# VENV names another folder for the environment, DEMO and STUDY others for what they write.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 venv=${VENV:-.venv}
@@ -73,10 +74,20 @@ Checkpoints:             $out/run/checkpoints
 EOF
 }
 
+study() {
+  local out=${STUDY:-runs/study}
+  install
+  say_and_run "$python" -m tfds_builders.build --name synthetic_heads --config demo --data_dir "$out/data"
+  say_and_run "$python" -m faceparse_jax.main --mode study --config configs/studies/synthetic.py \
+    --workdir "$out" --config.base.data.data_dir="$out/data"
+  echo "Tables, plot, scores and record: $out/tables.md, plot.png, results.csv, record.json"
+}
+
 case ${1:-demo} in
   demo) demo ;;
+  study) study ;;
   install) install ;;
   test) shift; run_tests "$@" ;;
   lock) lock ;;
-  *) fail "run.sh: found '$1', expected no argument, install, test or lock; next: ./run.sh" ;;
+  *) fail "run.sh: found '$1', expected no argument, study, install, test or lock; next: ./run.sh" ;;
 esac

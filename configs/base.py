@@ -48,6 +48,8 @@ def get_config() -> ConfigDict:
     c.loss.mutual_kind = "kl"  # or "l2"
     c.loss.temperature = 1.0  # logit temperature of mutual learning
     c.loss.stop_gradient = True  # the teacher of each direction stays fixed
+    c.loss.mutual_trust = "always"  # or "confidence", "correct": weight of a teacher's pixels
+    c.loss.mutual_ramp_steps = 0  # the term grows from 0 over this many first steps
     c.loss.auxiliary = 1.0  # weight of the two auxiliary heads
     c.loss.ohem_threshold = 0.7  # pixels below this probability are hard
     c.loss.ohem_min_fraction = 1 / 16  # at least this share of the pixels counts
@@ -69,6 +71,7 @@ def get_config() -> ConfigDict:
     c.train.steps = 80_000
     c.train.batch = 16  # over all devices
     c.train.ema = 0.0  # decay of the running average of parameters; 0 = off
+    c.train.translator_from = ""  # workdir whose translator is used, frozen
 
     c.eval = ConfigDict()
     c.eval.every = 2000  # steps between evaluations on the validation split

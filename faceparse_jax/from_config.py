@@ -49,7 +49,17 @@ def weights(config: Config) -> Weights:
         raise InputError(
             "config.loss.temperature", f"{loss.temperature}", "more than 0", "set it to 1"
         )
-    value = Weights(**loss)
+    _choice(config, "loss.mutual_trust", ("always", "confidence", "correct"))
+    frozen = bool(config.train.translator_from)
+    value = Weights(**loss, freeze_translator=frozen)
+    if frozen and (value.translation or value.adversarial or not value.e2e):
+        raise InputError(
+            "config.train.translator_from",
+            f"loss.translation={value.translation:g}, loss.adversarial={value.adversarial:g}, "
+            f"loss.e2e={value.e2e:g}",
+            "a frozen translator that is used and has no loss of its own",
+            "set --config.loss.translation=0 --config.loss.adversarial=0 --config.loss.e2e=1",
+        )
     if not value.networks():
         raise InputError(
             "config.loss", "every weight at 0", "at least one term", "set --config.loss.rgb=1"

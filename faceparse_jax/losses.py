@@ -94,6 +94,8 @@ def mutual(
     kind: str,
     temperature: float = 1.0,
     stop_gradient: bool = True,
+    label: Int[Array, "b h w"] | None = None,
+    trust: str = "always",
 ) -> Float[Array, ""]:
     """Two parsers teach each other: the mean over pixels of both directions' distance.
 
@@ -106,6 +108,11 @@ def mutual(
             once per direction.
         temperature: logit temperature, > 0.
         stop_gradient: each direction moves its student only, as in Deep Mutual Learning.
+        label: the truth, for `trust` of ``correct``; its ignored pixels are trusted.
+        trust: weight of a pixel in each direction: ``always`` 1; ``confidence`` the
+            teacher's largest probability; ``correct`` 1 where the teacher's class is the
+            label's (after Meng et al., Conditional Teacher-Student Learning, ICASSP 2019),
+            else 0. The mean is over all of the mask: a teacher that is not trusted is quiet.
     """
     log_a = jax.nn.log_softmax(a / temperature)
     log_b = jax.nn.log_softmax(b / temperature)
@@ -119,7 +126,17 @@ def mutual(
             per_class = jnp.square(jnp.exp(teacher) - jnp.exp(student))
         else:
             raise ValueError(f"mutual learning is 'kl' or 'l2', not {kind!r}")
-        return masked_mean(jnp.sum(per_class, axis=-1), mask)
+        return masked_mean(jnp.sum(per_class, axis=-1) * weight(teacher), mask)
+
+    def weight(teacher):
+        teacher = jax.lax.stop_gradient(teacher)
+        if trust == "always":
+            return 1.0
+        if trust == "confidence":
+            return jnp.exp(jnp.max(teacher, axis=-1))
+        if trust == "correct":
+            return ((jnp.argmax(teacher, axis=-1) == label) | (label == IGNORE)).astype(jnp.float32)
+        raise ValueError(f"trust is 'always', 'confidence' or 'correct', not {trust!r}")
 
     return distance(log_a, log_b) + distance(log_b, log_a)
 

@@ -3,6 +3,7 @@
     python -m faceparse_jax.main --config configs/celebamask_hq_d.py --workdir runs/full
     python -m faceparse_jax.main --workdir runs/full --mode evaluate
     python -m faceparse_jax.main --workdir runs/full --mode predict --image photo.jpg --out parsed
+    python -m faceparse_jax.main --workdir studies/one --mode study --config configs/studies/X.py
 
 Any key of the config can be overridden: ``--config.optim.rate=0.005``. Evaluation and
 prediction take networks and data from the run in the workdir; where evaluation is given
@@ -25,7 +26,7 @@ from ml_collections import config_flags
 from faceparse_jax.errors import InputError
 
 EXIT_BAD_INPUT = 2
-MODES = ("train", "evaluate", "predict")
+MODES = ("train", "evaluate", "predict", "study")
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment in configs/.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder.", required=True)
@@ -74,11 +75,18 @@ def run(_) -> None:
     if _MODE.value == "train":
         from faceparse_jax.train import train
 
-        train(_need_config(), workdir)
+        config = _need_config()
+        if "arms" in config:
+            raise InputError("--config", "a study", "a run", "add --mode study")
+        train(config, workdir)
     elif _MODE.value == "evaluate":
         from faceparse_jax.evaluate import evaluate_run
 
         evaluate_run(workdir, _CHECKPOINT.value, _config())
+    elif _MODE.value == "study":
+        from faceparse_jax.study import run_study
+
+        run_study(_need_config(), workdir)
     else:
         from faceparse_jax.predict import load, predict_files
 

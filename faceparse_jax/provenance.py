@@ -1,11 +1,16 @@
 """What a result file says of where it comes from."""
 
 import functools
+import hashlib
 import importlib.metadata
 import pathlib
 import subprocess
+from collections.abc import Mapping
+from typing import Any
 
 import jax
+import numpy as np
+from jaxtyping import PyTree
 
 from faceparse_jax import __version__
 
@@ -28,3 +33,23 @@ def libraries() -> dict[str, str]:
     versions = {name: importlib.metadata.version(name) for name in names}
     device = jax.devices()[0]
     return versions | {"device": f"{len(jax.devices())} x {device.device_kind}"}
+
+
+def checksum(tree: PyTree) -> str:
+    """SHA-256 of the names, types, shapes and bytes of all arrays, in the order of the names."""
+    digest = hashlib.sha256()
+    leaves = jax.tree_util.tree_leaves_with_path(jax.device_get(tree))
+    for path, leaf in sorted((jax.tree_util.keystr(path), leaf) for path, leaf in leaves):
+        values = np.ascontiguousarray(leaf)
+        digest.update(f"{path} {values.dtype} {values.shape}\n".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with keys joined by dots."""
+    found = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        found |= flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return found

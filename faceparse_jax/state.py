@@ -51,6 +51,9 @@ class Weights:
         mutual: the parsers' mutual learning, of `mutual_kind` (see `losses.mutual`).
         translation: L1 of translated depth.
         adversarial: the translator's GAN term; it also trains the discriminator.
+        mutual_trust: weight of a teacher's pixels (see `losses.mutual`).
+        mutual_ramp_steps: the mutual term grows linearly over this many first steps.
+        freeze_translator: it translates, and no term moves it.
         auxiliary: of the two auxiliary heads against the main one.
         ohem_threshold, ohem_min_fraction: see `losses.ohem_cross_entropy`.
     """
@@ -64,6 +67,9 @@ class Weights:
     mutual_kind: str = "kl"
     temperature: float = 1.0
     stop_gradient: bool = True
+    mutual_trust: str = "always"
+    mutual_ramp_steps: int = 0
+    freeze_translator: bool = False
     auxiliary: float = 1.0
     ohem_threshold: float = 0.7
     ohem_min_fraction: float = 1 / 16

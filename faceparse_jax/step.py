@@ -32,7 +32,7 @@ def _fill_rows(
     return depth[jnp.where(has_depth, jnp.arange(has_depth.size), order[turn])]
 
 
-def _objective(params, batch_stats, data, key, *, nets: Nets, weights: Weights):
+def _objective(params, batch_stats, data, key, step, *, nets: Nets, weights: Weights):
     """Weighted sum of the terms; also the terms, new statistics and the translated depth."""
     image, depth, label, has_depth = (data[k] for k in ("image", "depth", "label", "has_depth"))
     # Not the label: a photograph without one still teaches translator and parsers.
@@ -64,7 +64,14 @@ def _objective(params, batch_stats, data, key, *, nets: Nets, weights: Weights):
     if weights.rgb:
         terms["rgb"] = segmentation(rgb_heads, label)
     if "translator" in weights.networks():
-        translated, stats["translator"] = run("translator", image, dropout=key)
+        if weights.freeze_translator:
+            fixed = {
+                "params": params["translator"],
+                "batch_stats": batch_stats["translator"],
+            }
+            translated = jax.lax.stop_gradient(nets.translator.apply(fixed, image, train=False))
+        else:
+            translated, stats["translator"] = run("translator", image, dropout=key)
 
     needs_real = bool(weights.depth or weights.mutual)
     needs_fake = translated is not None and bool(weights.e2e or weights.mutual)
@@ -104,13 +111,21 @@ def _objective(params, batch_stats, data, key, *, nets: Nets, weights: Weights):
             kind=weights.mutual_kind,
             temperature=weights.temperature,
             stop_gradient=weights.stop_gradient,
+            label=label,
+            trust=weights.mutual_trust,
         )
     if weights.translation:
         terms["translation"] = losses.translation(translated, depth, with_depth)
     if weights.adversarial:
         fake_patches, _ = run("discriminator", image, translated)
         terms["adversarial"] = losses.adversarial(fake_patches, has_depth)
-    total = sum((getattr(weights, name) * term for name, term in terms.items()), jnp.float32(0))
+    share = dict.fromkeys(terms, 1.0)
+    if weights.mutual_ramp_steps:
+        share["mutual"] = jnp.minimum(1.0, (step + 1) / weights.mutual_ramp_steps)
+    total = sum(
+        (getattr(weights, name) * share[name] * term for name, term in terms.items()),
+        jnp.float32(0),
+    )
     return total, (terms, stats, translated)
 
 
@@ -159,7 +174,9 @@ def train_step(
 
     def objective(learners):
         params = state.params | learners
-        return _objective(params, state.batch_stats, data, net_key, nets=nets, weights=weights)
+        return _objective(
+            params, state.batch_stats, data, net_key, state.step, nets=nets, weights=weights
+        )
 
     (loss, (terms, stats, translated)), grads = jax.value_and_grad(objective, has_aux=True)(
         learners
@@ -194,7 +211,8 @@ def train_step(
         # The usual ramp: early on, the average follows closely.
         decay = jnp.minimum(ema, (1.0 + state.step) / (10.0 + state.step))
         average = jax.tree.map(
-            lambda old, new: decay * old + (1 - decay) * new,
+            # In this form, what does not change keeps its bits.
+            lambda old, new: old + (1 - decay) * (new - old),
             average,
             {"params": params, "batch_stats": stats},
         )

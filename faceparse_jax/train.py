@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from faceparse_jax import evaluate, from_config, provenance, sharding, step
@@ -18,7 +19,8 @@ from faceparse_jax.errors import InputError
 from faceparse_jax.inference import predict_step
 from faceparse_jax.logs import Logs
 from faceparse_jax.scoring import Scoring
-from faceparse_jax.state import init_state
+from faceparse_jax.state import TrainState, init_state
+from faceparse_jax.trained import load_trained
 
 # Keys that may change between the runs of one workdir: they do not touch the training.
 FREE_SECTIONS = ("eval", "log", "checkpoint", "devices")
@@ -33,8 +35,8 @@ def claim_workdir(workdir: pathlib.Path, config: dict[str, Any]) -> None:
     path = workdir / "config.json"
     config = json.loads(json.dumps(config))
     if path.exists():
-        before = _flat(json.loads(path.read_text()))
-        now = _flat(config)
+        before = provenance.flat(json.loads(path.read_text()))
+        now = provenance.flat(config)
         differing = [
             f"{key}={before.get(key)!r} (now {now.get(key)!r})"
             for key in sorted(before | now)
@@ -50,14 +52,6 @@ def claim_workdir(workdir: pathlib.Path, config: dict[str, Any]) -> None:
                 "give the same config to resume, or another --workdir",
             )
     evaluate.write_json(path, config)
-
-
-def _flat(tree: dict, prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        flat |= _flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return flat
 
 
 def train(config, workdir: pathlib.Path) -> dict[str, float]:
@@ -106,6 +100,8 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
         # Runs once: compiling it with care would cost more than it saves.
         options = {"xla_backend_optimization_level": "0"}
         state = jax.jit(init, out_shardings=whole, compiler_options=options)(key)
+        if config.train.translator_from:
+            state = _with_translator(state, pathlib.Path(config.train.translator_from), whole)
     else:
         state, old = restored
         meta["best"] = old["best"]
@@ -197,6 +193,37 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
             if evaluated:
                 since, since_step = time.monotonic(), number
     return last_scores
+
+
+def _with_translator(
+    state: TrainState, workdir: pathlib.Path, place: jax.sharding.Sharding
+) -> TrainState:
+    """The state with the translator of another run's last checkpoint.
+
+    Raises:
+        InputError: that run has no translator, or one of another form.
+    """
+    variables = load_trained(workdir, "last").variables.get("translator")
+    here = {"params": state.params["translator"], "batch_stats": state.batch_stats["translator"]}
+    shapes = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (variables, here)]
+    if shapes[0] != shapes[1]:
+        raise InputError(
+            f"config.train.translator_from {workdir}",
+            "no translator" if variables is None else "a translator of another form",
+            "one with this config's crop, size and model.translator_features",
+            "train it with the same config and --config.loss.translation=10 alone",
+        )
+    variables = jax.device_put(variables, place)
+    new = {
+        name: getattr(state, name) | {"translator": variables[name]}
+        for name in ("params", "batch_stats")
+    }
+    if state.ema:
+        new["ema"] = {
+            name: state.ema[name] | {"translator": jax.tree.map(jnp.copy, variables[name])}
+            for name in ("params", "batch_stats")
+        }
+    return state.replace(**new)
 
 
 def _kept(data, split: Split, scarcity: Scarcity) -> dict[str, int]:

@@ -148,8 +148,10 @@ def test_a_check_lists_all_that_is_wrong_in_one_pass(capfd, manual_dir):
 
 
 _SLOW = """
-import sys, time
+import signal, sys, time
 from tfds_builders import build, files
+# A shell's background job, as tests may be, ignores this signal by default.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 read = files.read_photo
 def slow(archive, name):
     print("reading", flush=True)

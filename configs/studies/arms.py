@@ -1,0 +1,62 @@
+"""The arms that the studies share, and what every study has."""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+_TERMS = ("rgb", "depth", "e2e", "mutual", "translation", "adversarial")
+
+
+def terms(**weights: float) -> tuple[tuple[str, float], ...]:
+    """Overrides that give the loss these weights and every other term 0."""
+    return tuple((f"loss.{term}", float(weights.pop(term, 0.0))) for term in _TERMS)
+
+
+RGB_ALONE = ("rgb alone", (*terms(rgb=1), ("data.depth_fraction", 1.0)))
+DEPTH_ALONE = ("depth alone", terms(depth=1))
+MUTUAL = ("mutual", terms(rgb=1, depth=1, mutual=1))
+TRANSLATION = ("translation", terms(depth=1, e2e=1, translation=10))
+FULL = ("full", terms(rgb=1, depth=1, e2e=1, mutual=1, translation=10))
+# The translator learns by itself first and then stays as it is.
+TRANSLATOR = ("translator", terms(translation=10))
+APART = (
+    "translation apart",
+    (*terms(depth=1, e2e=1), ("train.translator_from", "arm:translator")),
+)
+
+
+def of_full(name: str, **overrides):
+    """The full system with other values; ``loss__mutual_kind`` stands for loss.mutual_kind."""
+    changed = tuple((key.replace("__", "."), value) for key, value in overrides.items())
+    return (name, (*FULL[1], *changed))
+
+
+def depth_fractions(*fractions: float):
+    """Conditions that leave depth to a share of the training examples."""
+    return tuple(
+        (f"{100 * fraction:g} % depth", (("data.depth_fraction", fraction),))
+        for fraction in fractions
+    )
+
+
+def label_fractions(*fractions: float):
+    """Conditions that leave labels to a share of the training examples."""
+    return tuple(
+        (f"{100 * fraction:g} % labels", (("data.label_fraction", fraction),))
+        for fraction in fractions
+    )
+
+
+def study(title: str, run: ConfigDict | None = None) -> ConfigDict:
+    """Every key of a study; `run` is the base config."""
+    c = ConfigDict()
+    c.title = title  # over tables and plot: data, size, steps, what is estimated
+    c.base = run or base.get_config()
+    c.seeds = (0, 1, 2)
+    c.arms = ()  # (name, overrides of the base)
+    c.conditions = (("", ()),)  # (name, overrides), crossed with the arms
+    c.checkpoint = "last"  # scored; or "best" by validation
+    # A table each: route, score.
+    c.scores = (("depth", "f1/mean_depth_classes"), ("rgb", "f1/mean"))
+    c.baselines = (("depth", "depth alone"), ("rgb", "rgb alone"))
+    return c

@@ -1,0 +1,73 @@
+"""Says whether two records of runs or studies tell of the same numbers.
+
+    python -m faceparse_jax.compare studies/one/record.json studies/two/record.json
+
+Exit status 0 where nothing differs but places and times, 1 where something does.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+from typing import Any
+
+from faceparse_jax import provenance
+from faceparse_jax.errors import InputError
+
+EXIT_DIFFERENT, EXIT_BAD_INPUT = 1, 2
+_FREE = ("seconds", "data_dir")  # last parts of keys that do not touch the numbers
+_SHOWN = 40
+
+
+def differences(a: dict[str, Any], b: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Keys whose values differ, with both values; None stands for a key that is not there."""
+    left, right = provenance.flat(a), provenance.flat(b)
+    return [
+        (key, left.get(key), right.get(key))
+        for key in sorted(left | right)
+        if left.get(key) != right.get(key) and key.rpartition(".")[2] not in _FREE
+    ]
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(
+            str(path),
+            " ".join(str(error).split()),
+            "the record.json of a study or of one of its runs",
+            "give the path of a record.json",
+        ) from error
+    if not isinstance(value, dict):
+        raise InputError(str(path), "no JSON object", "the record.json of a study", "give its path")
+    return value
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command and returns its exit status."""
+    parser = argparse.ArgumentParser(prog="python -m faceparse_jax.compare", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("records", type=pathlib.Path, nargs=2, help="two files record.json")
+    options = parser.parse_args(argv)
+    try:
+        found = differences(*(_read(path) for path in options.records))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    # What the numbers come from first, then the numbers.
+    found.sort(key=lambda item: (".scores." in item[0], item[0]))
+    for key, left, right in found[:_SHOWN]:
+        print(f"{key}: {left!r} and {right!r}")
+    if len(found) > _SHOWN:
+        print(f"and {len(found) - _SHOWN:,} more")
+    checksums = [item for item in found if item[0].endswith("parameters_sha256")]
+    if not found:
+        print("the same")
+    elif not checksums:
+        print("the parameters are the same")
+    return EXIT_DIFFERENT if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,263 @@
+"""A study: arms and conditions of one base config, each with several seeds, side by side.
+
+    python -m faceparse_jax.main --workdir studies/one --mode study --config configs/studies/X.py
+
+Every run is an ordinary run in a folder of its own. Finished runs are skipped and cut
+ones resume, so the same command goes on with a study that was stopped.
+"""
+
+import dataclasses
+import json
+import pathlib
+import re
+import shutil
+import sys
+import time
+from typing import Any
+
+import jax
+import ml_collections
+
+from faceparse_jax import evaluate, from_config, provenance, sharding, study_report
+from faceparse_jax.errors import InputError
+from faceparse_jax.train import train
+from faceparse_jax.trained import load_trained
+
+ARM = "arm:"
+"""Before the name of an arm, as ``train.translator_from``: that arm's run of the same seed."""
+
+_FULL_DISK = 2**26  # bytes; no checkpoint fits
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training of a study.
+
+    Attributes:
+        arm, condition: their names.
+        config: the whole config; ``train.translator_from`` may name an arm.
+        folder: of the run; arms and conditions that come to the same config share it.
+    """
+
+    arm: str
+    condition: str
+    seed: int
+    config: dict[str, Any]
+    folder: pathlib.Path
+
+    @property
+    def name(self) -> str:
+        return (
+            f"{self.arm}, {self.condition}, seed {self.seed}"
+            if self.condition
+            else (f"{self.arm}, seed {self.seed}")
+        )
+
+    @property
+    def record(self) -> pathlib.Path:
+        """What a finished run leaves."""
+        return self.folder / "record.json"
+
+
+def plan(study: ml_collections.ConfigDict, workdir: pathlib.Path) -> list[Run]:
+    """The runs of a study, the first seed of all arms first.
+
+    Args:
+        study: ``base``, a config of a run; ``arms`` and ``conditions``, tuples of (name,
+            overrides), where overrides are pairs of a key of the base and a value; an
+            arm's overrides come after a condition's; ``seeds``; and what
+            `study_report.write` takes.
+
+    Raises:
+        InputError: a name that occurs twice or is not there, a key or value that the base
+            does not take, or a config that no run takes.
+    """
+    _check_names(study)
+    runs: list[Run] = []
+    folders: dict[str, pathlib.Path] = {}
+    for seed in study.seeds:
+        for condition, condition_overrides in study.conditions:
+            for arm, arm_overrides in _translators_first(study.arms):
+                config = _config(study, arm, (*condition_overrides, *arm_overrides))
+                config.seed = seed
+                parts = [_slug(part) for part in (arm, condition) if part]
+                folder = workdir / "runs" / "/".join(parts) / f"seed_{seed}"
+                folder = folders.setdefault(config.to_json(sort_keys=True), folder)
+                runs.append(Run(arm, condition, seed, config.to_dict(), folder))
+    return runs
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.]+", "_", name).strip("_")
+
+
+def _check_names(study: ml_collections.ConfigDict) -> None:
+    missing = [key for key in ("base", "arms", "conditions", "seeds", "scores") if key not in study]
+    if missing:
+        raise InputError(
+            "--config",
+            f"a config without {', '.join(missing)}",
+            "a study",
+            "choose a file of configs/studies/, or leave --mode study out",
+        )
+    for what in ("arms", "conditions", "seeds"):
+        names = [_slug(str(entry if what == "seeds" else entry[0])) for entry in study[what]]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice or not names:
+            raise InputError(
+                f"config.{what}",
+                f"{', '.join(twice)} twice" if twice else "nothing",
+                "different names, at least one",
+                "rename one of them in the study's file",
+            )
+    arms = {name for name, _ in study.arms}
+    wanted = [baseline for _, baseline in study.baselines]
+    for _, overrides in (*study.arms, *study.conditions):
+        reference = str(dict(overrides).get("train.translator_from", ""))
+        wanted += [reference.removeprefix(ARM)] if reference.startswith(ARM) else []
+    for name in wanted:
+        if name not in arms:
+            raise InputError(
+                "the study's file",
+                f"the arm {name!r}",
+                f"one of {sorted(arms)}",
+                "name one of them",
+            )
+
+
+def _translators_first(arms) -> list[tuple[str, tuple]]:
+    """Arms whose translator another arm uses come before all others."""
+    overrides = [str(dict(o).get("train.translator_from", "")) for _, o in arms]
+    used = {value.removeprefix(ARM) for value in overrides if value.startswith(ARM)}
+    return sorted(arms, key=lambda arm: arm[0] not in used)
+
+
+def _config(study, arm: str, overrides) -> ml_collections.ConfigDict:
+    config = ml_collections.ConfigDict(study.base.to_dict()).lock()
+    for key, value in overrides:
+        try:
+            config.update_from_flattened_dict({key: value})
+        except (KeyError, AttributeError, TypeError, ValueError) as error:
+            raise InputError(
+                f"arm {arm!r}, key {key!r}",
+                " ".join(str(error).split()),
+                "a key of configs/base.py and a value of its type",
+                "mend the study's file",
+            ) from error
+    from_config.weights(config)
+    from_config.optimizers(config)
+    return config
+
+
+def run_study(study: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+    """Trains and scores what is not finished, then writes tables, plot and record.
+
+    Raises:
+        InputError: as `plan`; a finished run with another config; runs that failed, when
+            all others are done; a full disk.
+    """
+    runs = plan(study, workdir)
+    todo = {run.folder: run for run in runs if not _finished(run)}
+    print(f"{len({run.folder for run in runs})} runs, {len(todo)} to do, in {workdir}")
+    failures = []
+    for number, run in enumerate(todo.values(), 1):
+        print(f"run {number} of {len(todo)}: {run.name}")
+        try:
+            _execute(run, study.checkpoint, {(r.arm, r.condition, r.seed): r for r in runs})
+        except Exception as error:  # whatever it was, the other runs go on
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            if _disk_is_full(workdir, reason):
+                raise InputError(
+                    str(workdir),
+                    "a full disk",
+                    "room for checkpoints",
+                    "make room and run the same command; finished runs are kept",
+                ) from error
+            print(f"failed: {run.name}: {reason}", file=sys.stderr)
+            failures.append(f"{run.name} ({reason})")
+        jax.clear_caches()
+        _report(study, runs, workdir)
+    if not todo:
+        _report(study, runs, workdir)
+    if failures:
+        raise InputError(
+            str(workdir),
+            f"{len(failures)} of {len(todo)} runs failed: " + "; ".join(failures),
+            "every run to finish",
+            "run the same command again; finished runs are kept",
+        )
+
+
+def _finished(run: Run) -> bool:
+    if not run.record.exists():
+        return False
+    before = provenance.flat(json.loads(run.record.read_text())["config"])
+    now = provenance.flat(json.loads(json.dumps(run.config)))
+    place = ("data.data_dir", "devices")
+    differing = [k for k in sorted(before | now) if before.get(k) != now.get(k) and k not in place]
+    if differing:
+        shown = ", ".join(f"{k}={before.get(k)!r} (now {now.get(k)!r})" for k in differing)
+        raise InputError(
+            str(run.record),
+            f"a finished run with {shown}",
+            "the study's config",
+            f"give the same config, another --workdir, or remove {run.folder}",
+        )
+    return True
+
+
+def _disk_is_full(workdir: pathlib.Path, reason: str) -> bool:
+    return "No space left" in reason or shutil.disk_usage(workdir).free < _FULL_DISK
+
+
+def _execute(run: Run, checkpoint: str, others: dict[tuple, Run]) -> None:
+    config = ml_collections.ConfigDict(run.config)
+    source = config.train.translator_from
+    if source.startswith(ARM):
+        teacher = others[source.removeprefix(ARM), run.condition, run.seed]
+        if not teacher.record.exists():
+            raise InputError(str(teacher.folder), "no finished run", "a translator", "see above")
+        config.train.translator_from = str(teacher.folder)
+    since = time.monotonic()
+    train(config, run.folder)
+    networks = from_config.weights(config).networks()
+    scored: dict[str, Any] = {"routes": {}}
+    if "rgb" in networks or "depth" in networks:
+        (scored,) = evaluate.evaluate_run(run.folder, checkpoint, config).values()
+    if sharding.is_lead():
+        record = _record(run, scored, load_trained(run.folder, "last"))
+        evaluate.write_json(run.record, record | {"seconds": round(time.monotonic() - since)})
+
+
+def _record(run: Run, scored: dict[str, Any], trained) -> dict[str, Any]:
+    meta = trained.meta
+    routes = {
+        route: {k: v for k, v in scores.items() if v is None or isinstance(v, float)}
+        for route, scores in scored["routes"].items()
+    }
+    return {
+        "arm": run.arm,
+        "condition": run.condition,
+        "seed": run.seed,
+        "step": meta["step"],
+        "config": run.config,
+        "trained_on": meta["dataset"],
+        "scored_on": scored.get("provenance", {}).get("scored_on"),
+        "code_version": meta["code_version"],
+        "libraries": meta["libraries"],
+        "parameters_sha256": provenance.checksum(trained.variables),
+        "scores": routes,
+    }
+
+
+def _report(study, runs: list[Run], workdir: pathlib.Path) -> None:
+    if not sharding.is_lead():
+        return
+    finished = [(run, json.loads(run.record.read_text())) for run in runs if run.record.exists()]
+    results = [
+        study_report.Result(run.arm, run.condition, run.seed, record["scores"])
+        for run, record in finished
+    ]
+    records = {str(run.folder.relative_to(workdir)): record for run, record in finished}
+    evaluate.write_json(workdir / "record.json", {"runs": records})
+    study_report.write(study, results, workdir)
