@@ -293,16 +293,21 @@ def _fit(picture: tf.Tensor, size: int, method: Callable, outside) -> tf.Tensor:
     Bytes pass unchanged where the picture is that square already.
     """
     shape = tf.shape(picture)[:2]
+    same = tf.reduce_all(shape == size)
+    fitted = tf.cond(same, lambda: picture, lambda: _padded(picture, size, method, outside))
+    return tf.ensure_shape(fitted, (size, size, picture.shape[-1]))
+
+
+def _padded(picture: tf.Tensor, size: int, method: Callable, outside) -> tf.Tensor:
+    shape = tf.shape(picture)[:2]
     exact = tf.cast(shape * size, tf.float64) / tf.cast(tf.reduce_max(shape), tf.float64)
     fitted = tf.maximum(tf.cast(tf.round(exact), tf.int32), 1)
-    same = tf.reduce_all(shape == fitted)
-    resized = tf.cond(same, lambda: picture, lambda: method(picture, fitted))
+    resized = method(picture, fitted)
     before = (size - fitted) // 2
     pad = tf.stack([before, size - fitted - before], axis=1)
     # Padding adds zeros, so what is outside is taken off first; bytes wrap round.
     outside = tf.constant(outside, picture.dtype)
-    padded = tf.pad(resized - outside, tf.concat([pad, [[0, 0]]], axis=0)) + outside
-    return tf.ensure_shape(padded, (size, size, picture.shape[-1]))
+    return tf.pad(resized - outside, tf.concat([pad, [[0, 0]]], axis=0)) + outside
 
 
 def _nearest(picture: tf.Tensor, shape) -> tf.Tensor:
