@@ -19,6 +19,7 @@ def get_config() -> ConfigDict:
     # Shares of the training examples that keep depth and label: nested, by a hash of the id.
     c.data.depth_fraction = 1.0
     c.data.label_fraction = 1.0
+    c.data.depth_share = 0.0  # of the rows of a batch, drawn from examples with depth alone
 
     c.augment = ConfigDict()
     c.augment.crop = 448  # side of the training crop

@@ -140,6 +140,7 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
         shuffle_buffer=config.data.shuffle_buffer,
         cache=config.data.cache,
         scarcity=scarcity,
+        depth_share=config.data.depth_share,
         **host,
     )
     validate_batches = functools.partial(

@@ -1,5 +1,7 @@
 """Scarce depth and labels, arrays in files, pictures in their square."""
 
+import functools
+import itertools
 import subprocess
 import sys
 
@@ -90,12 +92,45 @@ def test_arrays_give_the_batches_of_the_cached_pipeline(heads):
     assert splits[0] == splits[1]
     scarcity = batches.Scarcity(depth_fraction=0.5)
     options = {"batch_size": 7, "size": 64, "seed": 3, "start_step": 5, "scarcity": scarcity}
+    options["depth_share"] = 0.4
     streams = [
         source.module(kind).train_batches(split, cache=True, **options)
         for kind, split in zip(KINDS, splits, strict=True)
     ]
     for _ in range(6):
         same(next(streams[0]), next(streams[1]))
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_a_share_of_every_batch_has_depth(heads, cache):
+    """Both kinds of rows have whole epochs, are shared by hosts, and restart at any step."""
+    split = both(heads, "train")[0]
+    scarcity = batches.Scarcity(depth_fraction=0.3)
+    options = {"batch_size": 8, "size": 64, "seed": 3, "scarcity": scarcity, "cache": cache}
+    make = functools.partial(pipeline.train_batches, split, depth_share=0.5, **options)
+    found = list(itertools.islice(make(), 6))
+    kept = np.flatnonzero(batches.hashed(pipeline.split_ids(split, range(24)), 0.3))
+    drawn, rest = [], []
+    for batch in found:
+        assert batch["has_depth"].sum() >= 4
+        assert batch["has_depth"][1::2].all()  # spread evenly
+        drawn += batch["index"][1::2].tolist()
+        rest += batch["index"][::2].tolist()
+    assert sorted(drawn[: len(kept)]) == kept.tolist()
+    assert sorted(rest) == list(range(24))
+    for a, b in zip(found[4:], make(start_step=4), strict=False):
+        same(a, b)
+    for host in (0, 1):
+        mine = next(make(start_step=4, process_index=host, process_count=2))
+        same(mine, {k: v[4 * host : 4 * host + 4] for k, v in found[4].items()})
+
+
+def test_depth_cannot_be_drawn_where_there_is_none(heads):
+    split = both(heads, "train")[1]
+    options = {"batch_size": 8, "size": 64, "seed": 3, "depth_share": 0.5}
+    nothing = batches.Scarcity(depth_fraction=0.0)
+    with pytest.raises(InputError, match=r"depth_share: found 0\.5 and no example with depth"):
+        next(arrays.train_batches(split, scarcity=nothing, **options))
 
 
 @pytest.mark.parametrize("host", [0, 1])

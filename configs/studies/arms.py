@@ -12,16 +12,20 @@ def terms(**weights: float) -> tuple[tuple[str, float], ...]:
     return tuple((f"loss.{term}", float(weights.pop(term, 0.0))) for term in _TERMS)
 
 
+# Rows of a batch that are drawn from the examples with depth. Where depth is scarce, batches
+# as they come would have none; a baseline that learns from depth alone sees nothing else.
+_ALL, _HALF = ("data.depth_share", 1.0), ("data.depth_share", 0.5)
+
 RGB_ALONE = ("rgb alone", (*terms(rgb=1), ("data.depth_fraction", 1.0)))
-DEPTH_ALONE = ("depth alone", terms(depth=1))
-MUTUAL = ("mutual", terms(rgb=1, depth=1, mutual=1))
-TRANSLATION = ("translation", terms(depth=1, e2e=1, translation=10))
-FULL = ("full", terms(rgb=1, depth=1, e2e=1, mutual=1, translation=10))
+DEPTH_ALONE = ("depth alone", (*terms(depth=1), _ALL))
+MUTUAL = ("mutual", (*terms(rgb=1, depth=1, mutual=1), _HALF))
+TRANSLATION = ("translation", (*terms(depth=1, e2e=1, translation=10), _HALF))
+FULL = ("full", (*terms(rgb=1, depth=1, e2e=1, mutual=1, translation=10), _HALF))
 # The translator learns by itself first and then stays as it is.
-TRANSLATOR = ("translator", terms(translation=10))
+TRANSLATOR = ("translator", (*terms(translation=10), _ALL))
 APART = (
     "translation apart",
-    (*terms(depth=1, e2e=1), ("train.translator_from", "arm:translator")),
+    (*terms(depth=1, e2e=1), _HALF, ("train.translator_from", "arm:translator")),
 )
 
 

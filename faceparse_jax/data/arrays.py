@@ -20,8 +20,10 @@ from faceparse_jax.data.batches import (
     Batch,
     Scarcity,
     empty,
+    hashed,
     host_rows,
     padded,
+    rows_with_depth,
     scarce,
     shuffled,
 )
@@ -116,6 +118,7 @@ def train_batches(
     shuffle_buffer: int = 0,
     cache: bool = False,
     scarcity: Scarcity = EVERYTHING,
+    depth_share: float = 0.0,
     process_index: int = 0,
     process_count: int = 1,
 ) -> Iterator[Batch]:
@@ -128,7 +131,9 @@ def train_batches(
     del shuffle_buffer, cache
     rows = host_rows(batch_size, process_index, process_count)
     arrays, ids = _open(split, size)
-    stream = shuffled(arrays, rows, batch_size, seed, start_step)
+    has_depth = arrays["has_depth"] & hashed(ids, scarcity.depth_fraction)
+    with_depth, drawn = rows_with_depth(has_depth, batch_size, depth_share)
+    stream = shuffled(arrays, rows, batch_size, seed, start_step, with_depth, drawn)
     return stream if scarcity.whole else scarce(stream, ids, scarcity)
 
 

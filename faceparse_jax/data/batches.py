@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+from jaxtyping import Bool, Int
 
 from faceparse_jax.errors import InputError
 from faceparse_jax.labels import IGNORE
@@ -34,22 +35,65 @@ def host_rows(batch_size: int, process_index: int, process_count: int) -> range:
     return range(process_index * local, (process_index + 1) * local)
 
 
-def shuffled(arrays: Batch, rows: range, batch_size: int, seed: int, step: int) -> Iterator[Batch]:
+def rows_with_depth(
+    with_depth: Bool[np.ndarray, " n"], batch_size: int, depth_share: float
+) -> tuple[Int[np.ndarray, " m"], int]:
+    """Examples that have depth, and how many rows of a batch are drawn from them alone.
+
+    Raises:
+        InputError: a share beyond 0 to 1, or no example with depth to draw.
+    """
+    drawn = round(depth_share * batch_size)
+    if not 0 <= depth_share <= 1 or (drawn and not with_depth.any()):
+        raise InputError(
+            "config.data.depth_share",
+            f"{depth_share:g}" + ("" if with_depth.any() else " and no example with depth"),
+            "0 to 1, of examples with depth",
+            "set it to 0, or data.depth_fraction to 1",
+        )
+    return np.flatnonzero(with_depth), drawn
+
+
+def kind_and_rank(row: int, batch_size: int, drawn: int) -> tuple[bool, int]:
+    """Whether a row of a batch is one of the `drawn` ones, and its rank among its kind.
+
+    The drawn rows are spread evenly, so that every host and device has its share.
+    """
+    before, after = row * drawn // batch_size, (row + 1) * drawn // batch_size
+    return (True, before) if after > before else (False, row - before)
+
+
+def shuffled(
+    arrays: Batch,
+    rows: range,
+    batch_size: int,
+    seed: int,
+    step: int,
+    with_depth: Int[np.ndarray, " m"] | None = None,
+    drawn: int = 0,
+) -> Iterator[Batch]:
     """Endless batches of these rows from `step` on; each epoch has its own permutation.
 
     Args:
         arrays: the whole split, with ``index`` among the keys.
         rows: the host's rows of every global batch of `batch_size` rows.
+        with_depth, drawn: see `rows_with_depth`; the drawn rows have epochs of their own.
     """
-    count = len(arrays["index"])
+    pools = {False: np.arange(len(arrays["index"])), True: with_depth}
+    sizes = {False: batch_size - drawn, True: drawn}
 
-    @functools.lru_cache(maxsize=2)
-    def order(epoch):
-        return np.random.default_rng((seed, epoch)).permutation(count)
+    @functools.lru_cache(maxsize=4)
+    def order(kind, epoch):
+        key = (seed, epoch, 1) if kind else (seed, epoch)
+        return pools[kind][np.random.default_rng(key).permutation(len(pools[kind]))]
+
+    def example(row):
+        kind, rank = kind_and_rank(row, batch_size, drawn)
+        epoch, place = divmod(step * sizes[kind] + rank, len(pools[kind]))
+        return order(kind, epoch)[place]
 
     while True:
-        places = (divmod(step * batch_size + row, count) for row in rows)
-        chosen = np.array([order(epoch)[place] for epoch, place in places])
+        chosen = np.array([example(row) for row in rows])
         yield {key: value[chosen] for key, value in arrays.items()}
         step += 1
 

@@ -28,9 +28,12 @@ from faceparse_jax.data.batches import (
     Scarcity,
     canvas,
     empty,
+    hashed,
     host_rows,
+    kind_and_rank,
     on_canvas,
     padded,
+    rows_with_depth,
     scarce,
     shuffled,
 )
@@ -109,6 +112,7 @@ def train_batches(
     shuffle_buffer: int = 2048,
     cache: bool = False,
     scarcity: Scarcity = EVERYTHING,
+    depth_share: float = 0.0,
     process_index: int = 0,
     process_count: int = 1,
 ) -> Iterator[Batch]:
@@ -128,39 +132,55 @@ def train_batches(
         cache: decode and resize once and keep `num_examples` * `size`**2 * 5 bytes in
             memory. The shuffle is then full, and in another order than without.
         scarcity: depth and labels that are taken away.
+        depth_share: of the rows of a batch, drawn from the examples that keep their depth,
+            in epochs of their own. 0 draws all rows from all examples.
 
     Raises:
         InputError: the hosts cannot share the batch, the cache would exceed
             `CACHE_LIMIT`, or (while iterating) a label has a value outside the scheme.
     """
-    if not scarcity.whole:
-        whole = train_batches(
-            split,
-            batch_size=batch_size,
-            size=size,
-            seed=seed,
-            start_step=start_step,
-            shuffle_buffer=shuffle_buffer,
-            cache=cache,
-            process_index=process_index,
-            process_count=process_count,
-        )
-        return scarce(whole, _ids(split), scarcity)
     rows = host_rows(batch_size, process_index, process_count)
+    with_depth, drawn = None, 0
+    if depth_share:
+        has_depth = _has_depth(split) & hashed(_ids(split), scarcity.depth_fraction)
+        with_depth, drawn = rows_with_depth(has_depth, batch_size, depth_share)
     if cache:
-        return shuffled(_cache(split, size, size), rows, batch_size, seed, start_step)
+        arrays = _cache(split, size, size)
+        stream = shuffled(arrays, rows, batch_size, seed, start_step, with_depth, drawn)
+    else:
+        stream = _endless(split, seed, start_step * (batch_size - drawn), shuffle_buffer)
+        if drawn:
+            scarce_stream = _endless(split, seed, start_step * drawn, shuffle_buffer, with_depth)
+            kinds = [kind_and_rank(row, batch_size, drawn)[0] for row in range(batch_size)]
+            pattern = tf.data.Dataset.from_tensor_slices(np.array(kinds, np.int64)).repeat()
+            stream = tf.data.Dataset.choose_from_datasets([stream, scarce_stream], pattern)
+        stream = _decoded(split, _rows_of_host(stream, rows, batch_size), size, size)
+        stream = _checked(split, stream.batch(len(rows), drop_remainder=True))
+    return stream if scarcity.whole else scarce(stream, _ids(split), scarcity)
 
-    first, skipped = divmod(start_step * batch_size, split.num_examples)
+
+def _endless(
+    split: Split, seed: int, start: int, shuffle_buffer: int, chosen: np.ndarray | None = None
+) -> tf.data.Dataset:
+    """(row, encoded example) of shuffled epochs, from the position `start` on.
+
+    Args:
+        chosen: rows that take part, None for all.
+    """
     encoded = _encoded(split)
+    count = split.num_examples
+    if chosen is not None:
+        takes_part = tf.constant(np.isin(np.arange(count), chosen))
+        encoded = encoded.filter(lambda row, _: takes_part[row])
+        count = len(chosen)
+    first, skipped = divmod(start, count)
 
     def epoch(number):
         # Far apart, so that runs with neighbouring seeds share no order.
         order = tf.cast(seed, tf.int64) * 1_000_003 + number
         return encoded.shuffle(shuffle_buffer, seed=order, reshuffle_each_iteration=False)
 
-    stream = tf.data.Dataset.range(first, np.iinfo(np.int64).max).flat_map(epoch).skip(skipped)
-    stream = _decoded(split, _rows_of_host(stream, rows, batch_size), size, size)
-    return _checked(split, stream.batch(len(rows), drop_remainder=True))
+    return tf.data.Dataset.range(first, np.iinfo(np.int64).max).flat_map(epoch).skip(skipped)
 
 
 def eval_batches(
@@ -237,6 +257,12 @@ def encoded_examples(split: Split) -> Iterator[tuple[int, dict]]:
 def _ids(split: Split) -> list[str]:
     stream = _encoded(split).map(lambda _, example: example["id"])
     return [name.decode() for name in stream.as_numpy_iterator()]
+
+
+@functools.lru_cache(maxsize=16)
+def _has_depth(split: Split) -> np.ndarray:
+    stream = _encoded(split).map(lambda _, example: example["has_depth"])
+    return np.array(list(stream.as_numpy_iterator()))
 
 
 @functools.lru_cache(maxsize=16)
