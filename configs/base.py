@@ -51,6 +51,7 @@ def get_config() -> ConfigDict:
     c.loss.stop_gradient = True  # the teacher of each direction stays fixed
     c.loss.mutual_trust = "always"  # or "confidence", "correct": weight of a teacher's pixels
     c.loss.mutual_ramp_steps = 0  # the term grows from 0 over this many first steps
+    c.loss.e2e_ramp_steps = 0
     c.loss.auxiliary = 1.0  # weight of the two auxiliary heads
     c.loss.ohem_threshold = 0.7  # pixels below this probability are hard
     c.loss.ohem_min_fraction = 1 / 16  # at least this share of the pixels counts

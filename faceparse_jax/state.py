@@ -52,7 +52,7 @@ class Weights:
         translation: L1 of translated depth.
         adversarial: the translator's GAN term; it also trains the discriminator.
         mutual_trust: weight of a teacher's pixels (see `losses.mutual`).
-        mutual_ramp_steps: the mutual term grows linearly over this many first steps.
+        mutual_ramp_steps, e2e_ramp_steps: the term grows linearly over this many first steps.
         freeze_translator: it translates, and no term moves it.
         auxiliary: of the two auxiliary heads against the main one.
         ohem_threshold, ohem_min_fraction: see `losses.ohem_cross_entropy`.
@@ -69,6 +69,7 @@ class Weights:
     stop_gradient: bool = True
     mutual_trust: str = "always"
     mutual_ramp_steps: int = 0
+    e2e_ramp_steps: int = 0
     freeze_translator: bool = False
     auxiliary: float = 1.0
     ohem_threshold: float = 0.7

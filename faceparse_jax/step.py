@@ -119,13 +119,13 @@ def _objective(params, batch_stats, data, key, step, *, nets: Nets, weights: Wei
     if weights.adversarial:
         fake_patches, _ = run("discriminator", image, translated)
         terms["adversarial"] = losses.adversarial(fake_patches, has_depth)
-    share = dict.fromkeys(terms, 1.0)
-    if weights.mutual_ramp_steps:
-        share["mutual"] = jnp.minimum(1.0, (step + 1) / weights.mutual_ramp_steps)
-    total = sum(
-        (getattr(weights, name) * share[name] * term for name, term in terms.items()),
-        jnp.float32(0),
-    )
+
+    def weight(name):
+        steps = {"mutual": weights.mutual_ramp_steps, "e2e": weights.e2e_ramp_steps}.get(name)
+        full = getattr(weights, name)
+        return full * jnp.minimum(1.0, (step + 1) / steps) if steps else full
+
+    total = sum((weight(name) * term for name, term in terms.items()), jnp.float32(0))
     return total, (terms, stats, translated)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from configs.studies import arms, celebamask_hq_d, mutual, synthetic
+from configs.studies import arms, celebamask_hq_d, mutual, synthetic, translation
 from faceparse_jax import compare, provenance, study, study_report
 from faceparse_jax.errors import InputError
 from faceparse_jax.study import plan, run_study
@@ -36,7 +36,7 @@ def tiny_study(data_dir=""):
     return c
 
 
-@pytest.mark.parametrize("shipped", [synthetic, celebamask_hq_d, mutual])
+@pytest.mark.parametrize("shipped", [synthetic, celebamask_hq_d, mutual, translation])
 def test_every_shipped_study_can_be_planned(shipped, tmp_path):
     config = shipped.get_config()
     runs = plan(config, tmp_path)

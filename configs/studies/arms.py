@@ -29,10 +29,10 @@ APART = (
 )
 
 
-def of_full(name: str, **overrides):
-    """The full system with other values; ``loss__mutual_kind`` stands for loss.mutual_kind."""
+def variant(of: tuple[str, tuple], name: str, **overrides):
+    """Another arm with other values; ``loss__mutual_kind`` stands for loss.mutual_kind."""
     changed = tuple((key.replace("__", "."), value) for key, value in overrides.items())
-    return (name, (*FULL[1], *changed))
+    return (name, (*of[1], *changed))
 
 
 def depth_fractions(*fractions: float):
