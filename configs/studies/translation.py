@@ -7,6 +7,8 @@ def get_config():
     c = synthetic.get_config()
     c.title = "Validation heads, rendered depth, 64 px, 400 steps of 16"
     c.base.eval.split = "validation"
+    c.scores = (("depth", "f1/mean_depth_classes"), ("depth_translated", "f1/mean_depth_classes"))
+    c.baselines = (("depth", "depth alone"),)
     c.arms = (
         arms.DEPTH_ALONE,
         arms.TRANSLATION,
