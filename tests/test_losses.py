@@ -133,3 +133,22 @@ def test_nothing_valid_gives_zero_and_finite_gradients():
         value, grad = jax.value_and_grad(term)(LOGITS)
         assert value == 0, name
         assert jnp.all(grad == 0), name
+
+
+@pytest.mark.parametrize("trust", ["confidence", "correct"])
+def test_mutual_learning_weighs_a_pixel_by_its_teacher(trust):
+    rng = np.random.default_rng(0)
+    a, b = (rng.normal(size=(2, 3, 4, 5)).astype(np.float32) for _ in range(2))
+    label = rng.integers(0, 5, (2, 3, 4)).astype(np.int32)
+    label[0, 0] = IGNORE
+    mask = rng.random((2, 3, 4)) < 0.8
+
+    def direction(student, teacher):
+        p, q = softmax(teacher), softmax(student)
+        distance = (p * np.log(p / q)).sum(-1)
+        weight = p.max(-1) if trust == "confidence" else (p.argmax(-1) == label) | (label == IGNORE)
+        return (distance * weight)[mask].sum() / mask.sum()
+
+    arrays = (jnp.asarray(x) for x in (a, b, mask))
+    got = losses.mutual(*arrays, kind="kl", label=jnp.asarray(label), trust=trust)
+    np.testing.assert_allclose(got, direction(a, b) + direction(b, a), rtol=1e-5)

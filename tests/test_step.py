@@ -198,11 +198,15 @@ def test_a_zero_weight_costs_nothing():
 
 
 def test_end_to_end_term_reaches_the_translator():
-    state, step, _ = start(Weights(e2e=1.0))
+    state, step, _ = start(Weights(e2e=2.0, e2e_ramp_steps=4))
     assert set(state.params) == {"depth", "translator"}
-    new, _ = step(state, make_batch(0), KEY)
+    new, scalars = step(state, make_batch(0), KEY)
     assert not same(new.params["translator"], state.params["translator"])
     assert not same(new.params["depth"], state.params["depth"])
+    # The term grows: a quarter of its weight in the first step, half of it in the second.
+    assert scalars["loss"] == pytest.approx(2.0 * 0.25 * scalars["loss/e2e"])
+    _, scalars = step(new, make_batch(0), KEY)
+    assert scalars["loss"] == pytest.approx(2.0 * 0.5 * scalars["loss/e2e"])
 
 
 def test_depth_statistics_ignore_rows_without_depth():

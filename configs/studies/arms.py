@@ -53,9 +53,14 @@ def label_fractions(*fractions: float):
 
 def study(title: str, run: ConfigDict | None = None) -> ConfigDict:
     """Every key of a study; `run` is the base config."""
+    run = run or base.get_config()
+    # Only the end of a run counts.
+    run.eval.every = run.log.pictures_every = run.train.steps
+    run.eval.boundary_tolerance = -1
+    run.checkpoint.keep = 1
     c = ConfigDict()
     c.title = title  # over tables and plot: data, size, steps, what is estimated
-    c.base = run or base.get_config()
+    c.base = run
     c.seeds = (0, 1, 2)
     c.arms = ()  # (name, overrides of the base)
     c.conditions = (("", ()),)  # (name, overrides), crossed with the arms

@@ -13,12 +13,8 @@ def get_config():
     run.optim.translator_rate = 1e-3
     run.train.batch = 8
     run.train.steps = 600
-    run.eval.every = 600
-    run.eval.boundary_tolerance = -1
     run.log.every = 100
-    run.log.pictures_every = 600
     run.checkpoint.every = 200
-    run.checkpoint.keep = 1
     c = arms.study("CelebAMask-HQ-D, estimated depth, 96 px, width 0.5, 600 steps of 8", run)
     c.arms = (arms.RGB_ALONE, arms.DEPTH_ALONE, arms.TRANSLATION, arms.FULL)
     c.conditions = arms.depth_fractions(0.01, 0.05, 0.1, 1.0)

@@ -11,12 +11,8 @@ def get_config():
     run.model.width = 0.25
     run.train.steps = 400
     run.train.batch = 16
-    run.eval.every = 400
-    run.eval.boundary_tolerance = -1
     run.log.every = 100
-    run.log.pictures_every = 400
     run.checkpoint.every = 400
-    run.checkpoint.keep = 1
     c = arms.study("Synthetic heads, rendered depth, 64 px, 400 steps of 16", run)
     c.arms = (arms.RGB_ALONE, arms.DEPTH_ALONE, arms.TRANSLATION, arms.FULL)
     c.conditions = arms.depth_fractions(0.05)
