@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from faceparse_jax import labels
-from faceparse_jax.data import pipeline
+from faceparse_jax.data import fit, pipeline
 from faceparse_jax.errors import InputError
 
 TRAIN, TEST, SIDE = 11, 13, 16
@@ -221,41 +221,41 @@ def test_evaluation_sees_each_example_once(test, cache, hosts, batch_size):
 
 
 def resize(picture, size, method):
-    return pipeline._fit(tf.constant(picture), size, method, 0).numpy()
+    return fit.square(tf.constant(picture), size, method, 0).numpy()
 
 
 def test_image_shrinks_without_aliasing():
     lines = np.zeros((64, 64, 3), np.uint8)
     lines[:, ::4] = 255
-    small = resize(lines, 16, pipeline._image)
+    small = resize(lines, 16, fit.image)
     np.testing.assert_allclose(small[2:-2, 2:-2], 255 / 4, atol=2)
 
 
 def test_label_resize_invents_no_class():
     label = np.random.default_rng(0).choice([0, 5, 255], (30, 30, 1)).astype(np.uint8)
     for size in (13, 15, 47):
-        resized = resize(label, size, pipeline._nearest)
+        resized = resize(label, size, fit.nearest)
         assert resized.shape == (size, size, 1)
         assert set(np.unique(resized)) == {0, 5, 255}
-    np.testing.assert_array_equal(resize(label, 15, pipeline._nearest), label[1::2, 1::2])
+    np.testing.assert_array_equal(resize(label, 15, fit.nearest), label[1::2, 1::2])
 
 
 @pytest.mark.parametrize("size", [9, 16, 31, 64, 100])
 def test_depth_resize_keeps_none_apart(size):
     depth = np.random.default_rng(1).choice([0, 1, 100, 102], (32, 32, 1)).astype(np.uint8)
     far = np.where(depth > 1, depth, 0).astype(np.uint8)
-    resized = resize(far, size, pipeline._depth)
-    nearest = resize(far, size, pipeline._nearest)
+    resized = resize(far, size, fit.depth)
+    nearest = resize(far, size, fit.nearest)
     np.testing.assert_array_equal(resized > 0, nearest > 0)
     assert resized[resized > 0].min() >= 100  # a 0 mixed in would lower it
     dim = np.minimum(depth, 1)
-    resized = resize(dim, size, pipeline._depth)
+    resized = resize(dim, size, fit.depth)
     assert set(np.unique(resized)) == {0, 1}
 
 
 def test_depth_is_linear_inside():
     depth = np.tile(np.arange(10, 42, dtype=np.uint8)[None, :, None], (32, 1, 1))
-    resized = resize(depth, 16, pipeline._depth)[8, 2:-2, 0]
+    resized = resize(depth, 16, fit.depth)[8, 2:-2, 0]
     np.testing.assert_allclose(resized, np.arange(10.5, 42, 2)[2:-2], atol=0.51)
 
 

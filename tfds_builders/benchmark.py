@@ -1,5 +1,6 @@
 """What the builders of the three benchmarks share: official files, found, paired and streamed."""
 
+import abc
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -65,18 +66,18 @@ class Benchmark(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     LICENSE: ClassVar[str]
 
     @classmethod
+    @abc.abstractmethod
     def find(cls, manual_dir: pathlib.Path, config: str) -> Source:
         """The official files below `manual_dir`, from their names alone.
 
         Raises:
             InputError: no archive, or one at another folder level.
         """
-        raise NotImplementedError(cls)
 
     @classmethod
+    @abc.abstractmethod
     def scheme_of(cls, config: str) -> labels.Scheme:
         """The label scheme of a config."""
-        raise NotImplementedError(cls)
 
     def merge_order(self) -> str:
         """The order in which part masks were merged; empty where labels are one map."""

@@ -1,4 +1,4 @@
-"""Prepared datasets to batches of uint8 NumPy arrays; the only file that imports TensorFlow.
+"""Prepared datasets to batches of uint8 NumPy arrays; here and in `fit` alone is TensorFlow.
 
 A batch is ``image`` u8 [b h w 3], ``depth`` u8 or u16 [b h w 1], ``label`` u8 [b h w],
 ``has_depth`` bool [b], ``index`` i32 [b] (the row in the split); batches for evaluation
@@ -9,7 +9,7 @@ import functools
 import os
 import pathlib
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -21,6 +21,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from faceparse_jax import labels, letterbox
+from faceparse_jax.data import fit
 from faceparse_jax.data.batches import (
     EVERYTHING,
     ORIGINAL,
@@ -300,65 +301,17 @@ def _decoded(
         # An 8-bit map among 16-bit ones is scaled by 257.
         depth = tf.io.decode_png(example["depth"], channels=1, dtype=depth_type)
         return {
-            "image": _fit(image, size, _image, letterbox.OUTSIDE),
-            "depth": _fit(depth, size, _depth, 0),
-            "label": (_fit(label, label_size, _nearest, labels.IGNORE) if label_size else label)[
-                ..., 0
-            ],
+            "image": fit.square(image, size, fit.image, letterbox.OUTSIDE),
+            "depth": fit.square(depth, size, fit.depth, 0),
+            "label": (
+                fit.square(label, label_size, fit.nearest, labels.IGNORE) if label_size else label
+            )[..., 0],
             "has_depth": example["has_depth"],
             "index": tf.cast(row, tf.int32),
             "largest": tf.reduce_max(tf.where(label == labels.IGNORE, tf.zeros_like(label), label)),
         }
 
     return stream.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-
-
-def _fit(picture: tf.Tensor, size: int, method: Callable, outside) -> tf.Tensor:
-    """In the middle of a square as `letterbox.inside` has it, with `outside` round it.
-
-    Bytes pass unchanged where the picture is that square already.
-    """
-    shape = tf.shape(picture)[:2]
-    same = tf.reduce_all(shape == size)
-    fitted = tf.cond(same, lambda: picture, lambda: _padded(picture, size, method, outside))
-    return tf.ensure_shape(fitted, (size, size, picture.shape[-1]))
-
-
-def _padded(picture: tf.Tensor, size: int, method: Callable, outside) -> tf.Tensor:
-    shape = tf.shape(picture)[:2]
-    exact = tf.cast(shape * size, tf.float64) / tf.cast(tf.reduce_max(shape), tf.float64)
-    fitted = tf.maximum(tf.cast(tf.round(exact), tf.int32), 1)
-    resized = method(picture, fitted)
-    before = (size - fitted) // 2
-    pad = tf.stack([before, size - fitted - before], axis=1)
-    # Padding adds zeros, so what is outside is taken off first; bytes wrap round.
-    outside = tf.constant(outside, picture.dtype)
-    return tf.pad(resized - outside, tf.concat([pad, [[0, 0]]], axis=0)) + outside
-
-
-def _nearest(picture: tf.Tensor, shape) -> tf.Tensor:
-    return tf.image.resize(picture, shape, "nearest")
-
-
-def _mean(picture: tf.Tensor, shape) -> tf.Tensor:
-    """The mean of the area under each pixel where both sides shrink, else bilinear."""
-    return tf.cond(
-        tf.reduce_all(tf.shape(picture)[:2] >= shape),
-        lambda: tf.image.resize(picture, shape, "area"),
-        lambda: tf.image.resize(picture, shape, "bilinear", antialias=True),
-    )
-
-
-def _image(image: tf.Tensor, shape) -> tf.Tensor:
-    return tf.cast(tf.clip_by_value(tf.round(_mean(image, shape)), 0, 255), tf.uint8)
-
-
-def _depth(depth: tf.Tensor, shape) -> tf.Tensor:
-    """0 means no depth: it is never mixed in, and a valid pixel never becomes 0."""
-    valid = tf.cast(depth > 0, tf.float32)
-    mean = tf.math.divide_no_nan(_mean(depth, shape), _mean(valid, shape))
-    value = tf.cast(tf.clip_by_value(tf.round(mean), 1, depth.dtype.max), depth.dtype)
-    return tf.where(_nearest(valid, shape) > 0, value, tf.zeros_like(value))
 
 
 def _checked(split: Split, stream: tf.data.Dataset, batched: bool = True) -> Iterator[Batch]:
