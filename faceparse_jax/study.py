@@ -176,9 +176,8 @@ def run_study(study: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
             print(f"failed: {run.name}: {reason}", file=sys.stderr)
             failures.append(f"{run.name} ({reason})")
         jax.clear_caches()
-        _report(study, runs, workdir)
-    if not todo:
-        _report(study, runs, workdir)
+        _report(study, runs, workdir)  # what a stop would leave
+    print(_report(study, runs, workdir))
     if failures:
         raise InputError(
             str(workdir),
@@ -250,9 +249,9 @@ def _record(run: Run, scored: dict[str, Any], trained) -> dict[str, Any]:
     }
 
 
-def _report(study, runs: list[Run], workdir: pathlib.Path) -> None:
+def _report(study, runs: list[Run], workdir: pathlib.Path) -> str:
     if not sharding.is_lead():
-        return
+        return ""
     finished = [(run, json.loads(run.record.read_text())) for run in runs if run.record.exists()]
     results = [
         study_report.Result(run.arm, run.condition, run.seed, record["scores"])
@@ -260,4 +259,4 @@ def _report(study, runs: list[Run], workdir: pathlib.Path) -> None:
     ]
     records = {str(run.folder.relative_to(workdir)): record for run, record in finished}
     evaluate.write_json(workdir / "record.json", {"runs": records})
-    study_report.write(study, results, workdir)
+    return study_report.write(study, results, workdir)

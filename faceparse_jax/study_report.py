@@ -106,8 +106,10 @@ def _text(cell: Cell | None) -> str:
     return f"{text} ({inner})"
 
 
-def write(study: ml_collections.ConfigDict, results: Sequence[Result], workdir: pathlib.Path):
-    """Writes ``results.csv``, ``tables.md`` and ``plot.png`` and prints the tables.
+def write(
+    study: ml_collections.ConfigDict, results: Sequence[Result], workdir: pathlib.Path
+) -> str:
+    """Writes ``results.csv``, ``tables.md`` and ``plot.png`` and returns the tables.
 
     Args:
         study: ``scores``, pairs of a route and a score's name, each a table; ``baselines``,
@@ -132,9 +134,9 @@ def write(study: ml_collections.ConfigDict, results: Sequence[Result], workdir: 
             tables.append((route, score, found))
     text = _markdown(study, tables, baselines, len({result.seed for result in results}))
     (workdir / "tables.md").write_text(text)
-    print(text)
     if tables:
         _plot(study, tables, workdir / "plot.png")
+    return text
 
 
 def _markdown(study, tables, baselines: Mapping[str, str], seeds: int) -> str:
