@@ -295,8 +295,13 @@ def summary(record: Mapping[str, Any], scores: Mapping[str, Any], scheme: Scheme
         lines.append("mean of the prediction for the image and for its mirror image")
     if record["boundary_tolerance_pixels"] >= 0:
         lines.append(f"boundary F1: tolerance {record['boundary_tolerance_pixels']} px")
-    absent = {part for route in scores["routes"].values() for part in route["absent"]}
-    if absent:
-        lines.append(f"absent, left out of the means: {', '.join(sorted(absent))}")
+    absent: dict[str, list[str]] = {}
+    for route, values in scores["routes"].items():
+        if not np.any(values["confusion"]):
+            lines.append(f"{route}: nothing to score")
+        elif values["absent"]:
+            absent.setdefault(", ".join(sorted(values["absent"])), []).append(route)
+    for classes, routes in absent.items():
+        lines.append(f"absent, left out of the means of {', '.join(routes)}: {classes}")
     lines.append(metrics.table(scores["routes"], scheme))
     return "\n".join(lines)

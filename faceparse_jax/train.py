@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from configs import base
 from faceparse_jax import evaluate, from_config, provenance, sharding, step
 from faceparse_jax.checkpoints import Checkpoints
 from faceparse_jax.data import source
@@ -35,7 +36,9 @@ def claim_workdir(workdir: pathlib.Path, config: dict[str, Any]) -> None:
     path = workdir / "config.json"
     config = json.loads(json.dumps(config))
     if path.exists():
-        before = provenance.flat(json.loads(path.read_text()))
+        # Keys that are younger than the run have the value that changes nothing.
+        default = json.loads(json.dumps(base.get_config().to_dict()))
+        before = provenance.flat(default) | provenance.flat(json.loads(path.read_text()))
         now = provenance.flat(config)
         differing = [
             f"{key}={before.get(key)!r} (now {now.get(key)!r})"
@@ -75,6 +78,17 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
     best_route(config, nets)
     scarcity = Scarcity(config.data.depth_fraction, config.data.label_fraction)
     kept = _kept(data, train_split, scarcity)
+    host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    validate_batches = functools.partial(
+        data.eval_batches,
+        validation,
+        batch_size=config.eval.batch,
+        size=config.data.size,
+        label_size=config.eval.label_size or None,
+        cache=config.data.cache,
+        **host,
+    )
+    validate_batches()  # what it would refuse, now
     lead = sharding.is_lead()
     if lead:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -130,7 +144,6 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
     )
     eval_step = evaluate.make_eval_step(nets, Scoring(scheme.num_classes), mesh)
     show = jax.jit(functools.partial(predict_step, nets=nets))
-    host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
     batches = data.train_batches(
         train_split,
         batch_size=config.train.batch,
@@ -141,15 +154,6 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
         cache=config.data.cache,
         scarcity=scarcity,
         depth_share=config.data.depth_share,
-        **host,
-    )
-    validate_batches = functools.partial(
-        data.eval_batches,
-        validation,
-        batch_size=config.eval.batch,
-        size=config.data.size,
-        label_size=config.eval.label_size or None,
-        cache=config.data.cache,
         **host,
     )
 
@@ -235,8 +239,9 @@ def _kept(data, split: Split, scarcity: Scarcity) -> dict[str, int]:
     """
     count = split.num_examples
     if scarcity.whole:
-        return {"all": count, "depth": count, "label": count}
-    kept = scarcity.counts(data.split_ids(split, range(count)))
+        return {"all": count, "depth": split.with_depth, "label": count}
+    ids = data.split_ids(split, range(count))
+    kept = scarcity.counts(ids, data.has_depth(split))
     for what, fraction in (("depth", scarcity.depth_fraction), ("label", scarcity.label_fraction)):
         if not kept[what] and (fraction or what == "label"):
             raise InputError(

@@ -78,7 +78,7 @@ def eleven(key: int, scheme: labels.Scheme) -> np.ndarray:
 
 
 # Sides of the crops: photographs of LaPa and Helen differ in size.
-SHAPES = {0: (64, 64), 1: (48, 64), 2: (64, 40), 3: (56, 60), 4: (64, 64)}
+SHAPES = {0: (64, 64), 1: (48, 64), 2: (64, 40), 3: (56, 60), 4: (64, 64), 6: (60, 64)}
 LAPA_SPLITS = {"train": (0, 1, 2), "val": (3,), "test": (4,)}
 
 
@@ -136,8 +136,8 @@ def _helen_depth(manual_dir: pathlib.Path, key: int) -> None:
 
 
 def helen_relabelled(manual_dir: pathlib.Path) -> None:
-    """Writes `helenstar_release` and the folder `Helen-D`."""
-    for split, keys in {"train": (0, 1, 2, 3), "test": (4,)}.items():
+    """Writes `helenstar_release`, of whose photographs 106_1 is held out, and `Helen-D`."""
+    for split, keys in {"train": (0, 1, 2, 3, 6), "test": (4,)}.items():
         for key in keys:
             name = manual_dir / "helenstar_release" / split / f"{100 + key}_1"
             _photo(name.with_name(f"{name.name}_image.jpg"), key, SHAPES[key])

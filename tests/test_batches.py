@@ -55,7 +55,9 @@ def test_scarce_batches_lose_depth_and_labels_and_nothing_else():
     np.testing.assert_array_equal((out["label"] == 255).all((1, 2)), ~label)
     np.testing.assert_array_equal(out["image"], batch["image"])
     assert depth[~label].sum() == 0  # one hash: who has depth has a label
-    assert scarcity.counts(IDS[:rows]) == {"depth": depth.sum(), "label": label.sum()}
+    has_depth = np.arange(rows) % 2 == 0
+    kept = {"depth": (depth & has_depth).sum(), "label": label.sum()}
+    assert scarcity.counts(IDS[:rows], has_depth) == kept
 
 
 def test_fractions_out_of_range_are_refused():
@@ -90,6 +92,8 @@ KINDS = ("tfds", "arrays")
 def test_arrays_give_the_batches_of_the_cached_pipeline(heads):
     splits = both(heads, "train")
     assert splits[0] == splits[1]
+    np.testing.assert_array_equal(pipeline.has_depth(splits[0]), arrays.has_depth(splits[1]))
+    assert splits[0].with_depth == pipeline.has_depth(splits[0]).sum()
     scarcity = batches.Scarcity(depth_fraction=0.5)
     options = {"batch_size": 7, "size": 64, "seed": 3, "start_step": 5, "scarcity": scarcity}
     options["depth_share"] = 0.4

@@ -1,5 +1,6 @@
 """Archives found, read and refused; examples checked and streamed."""
 
+import io
 import re
 import zipfile
 
@@ -169,6 +170,18 @@ def test_depth_of_other_proportions_is_refused(tmp_path):
     own, scheme = (depth, "1.png"), labels.CELEBAMASK_HQ
     with pytest.raises(InputError, match=r"d/1\.png: found 5x4 pixels"):
         examples.example(archive, "1", "1.jpg", label, "1.jpg", scheme, own)
+
+
+def test_depth_that_was_made_smaller_has_rounded_sides(tmp_path):
+    (tmp_path / "d").mkdir()
+    Image.fromarray(np.full((7, 9), 50, np.uint8)).save(tmp_path / "d" / "1.png")
+    archive = photo(tmp_path / "a", (14, 19))
+    label = np.zeros((14, 19), np.uint8)
+    own, scheme = (files.Folder(tmp_path / "d"), "1.png"), labels.CELEBAMASK_HQ
+    made = examples.example(archive, "1", "1.jpg", label, "1.jpg", scheme, own)
+    depth = np.asarray(Image.open(io.BytesIO(made.features["depth"])))
+    assert depth.shape == (14, 19)
+    assert (depth == 50).all()
 
 
 @pytest.mark.parametrize(

@@ -114,11 +114,19 @@ def test_helen_configs_give_the_same_labels(tmp_path, config, write):
         expected = cropped(eleven(key, labels.HELEN), key)
         np.testing.assert_array_equal(example["label"][..., 0], expected)
     assert found["104_1"]["split"] == "test"
+    if config == "relabelled":
+        assert found["106_1"]["split"] == "validation"
 
 
 def _landmarks_105(manual):
     path = next((manual / "LaPa/train/landmarks").iterdir())
     path.write_text("\n".join(path.read_text().splitlines()[:-1]))
+
+
+def _second_photo(manual):
+    images = manual / "LaPa/train/images"
+    (images / "sub").mkdir()
+    shutil.copy(images / "1001_1.jpg", images / "sub" / "1000_0.jpg")
 
 
 def _other_scheme(manual):
@@ -167,6 +175,7 @@ def _no_png(manual):
     ("spoil", "message"),
     [
         (_landmarks_105, r"txt: found 105 landmarks"),
+        (_second_photo, r"1000_0\.jpg: found a second file of this id"),
         (_other_scheme, r"1000_0\.png: found the label value 1\d, expected 0 to 10"),
         (_swapped, "the folders look swapped"),
         (_two_splits, "an id that train has too"),

@@ -18,7 +18,7 @@ import numpy as np
 from faceparse_jax.data.prepared import Split
 from faceparse_jax.errors import InputError
 
-EXIT_BAD_INPUT = 2
+EXIT_BAD_INPUT, EXIT_STOPPED = 2, 130
 
 
 def write(name: str, config: str, data_dir: pathlib.Path, size: int) -> list[pathlib.Path]:
@@ -66,6 +66,10 @@ def _write_split(split: Split, size: int, target: pathlib.Path) -> None:
             )
             for key, (shape, dtype) in shapes.items()
         }
+        for key in out:
+            # A sparse file would kill the process where the disk is full, not raise.
+            with open(partial / f"{key}.npy", "r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
         rows = _rows(pipeline.eval_batches(split, batch_size=16, size=size))
         for row in examples.progress(split.split, rows, count):
             for key, array in out.items():
@@ -105,6 +109,9 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print("stopped; run the same command again", file=sys.stderr)
+        return EXIT_STOPPED
     for folder in folders:
         size = sum(path.stat().st_size for path in folder.iterdir())
         print(f"{folder}  {size / 2**20:,.0f} MiB")

@@ -123,16 +123,28 @@ class Benchmark(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return splits.generate(split)
 
 
+def claim(
+    named: dict[str, str], key: str, name: str, where: Callable[[str], str], again: str
+) -> list[InputError]:
+    """Enters the file of an id into `named`; a fault where the id has another one already."""
+    first = named.setdefault(key, name)
+    if first == name:
+        return []
+    return [InputError(where(name), "a second file of this id", f"only {where(first)}", again)]
+
+
 def empty_splits(source: Source, counts: Mapping[str, int]) -> list[InputError]:
-    """A fault for each split of the official set that has no complete photograph here."""
+    """A fault for each split that has no complete photograph here."""
     return [
         InputError(
             f"{source.archive.root}, split {split}",
             "no photograph with all of its files",
-            f"{count:,} in the official set, at least one in a subset",
+            f"{counts[split]:,} in the official set, at least one in a subset"
+            if split in counts
+            else "at least one",
             "fetch the rest of the archive, or extract it again",
         )
-        for split, count in counts.items()
+        for split in {**source.rows, **counts}
         if not source.rows.get(split)
     ]
 

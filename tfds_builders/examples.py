@@ -67,11 +67,12 @@ def _encode_png(values: np.ndarray) -> bytes:
 
 
 def _differ(shape: tuple[int, int], like: tuple[int, int]) -> bool:
-    return shape[0] * like[1] != shape[1] * like[0]
+    # A picture that was scaled has sides that are off by less than a pixel each.
+    return abs(shape[0] * like[1] - shape[1] * like[0]) >= max(*shape, *like)
 
 
 def _check_shape(name: str, shape: tuple[int, int], like: tuple[int, int], what: str) -> None:
-    """Refuses a picture whose sides are not those of the label, up to a common factor."""
+    """Refuses a picture whose sides are not those of the label, up to a factor and rounding."""
     if _differ(shape, like):
         raise InputError(
             name,

@@ -4,6 +4,7 @@ Archives are folders or zips; zips are streamed, never extracted. What is wrong 
 and raised as one error. Memory holds the names of the files, never their contents.
 """
 
+import lzma
 import os
 import pathlib
 import re
@@ -77,6 +78,18 @@ class Folder:
             ) from error
 
 
+# What Python's readers of compressed members raise, whatever the method.
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    OSError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+)
+
+
 class Zip:
     """A zipped archive: `names` are its members without a leading folder `inside`.
 
@@ -89,7 +102,7 @@ class Zip:
         self.root = root
         try:
             self._zip = zipfile.ZipFile(root)
-        except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
             raise InputError(
                 str(root), str(error), "a zip archive", "fetch the file again"
             ) from error
@@ -116,7 +129,7 @@ class Zip:
         try:
             with self._zip.open(self._members[name]) as file:
                 return file.read(MAX_MEMBER)
-        except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, EOFError) as error:
+        except _DAMAGED as error:
             raise InputError(
                 self.where(name),
                 "a damaged or encrypted member",

@@ -108,6 +108,11 @@ def split_ids(split: Split, indices: Sequence[int] | np.ndarray) -> list[str]:
     return [ids[int(i)] for i in indices]
 
 
+def has_depth(split: Split) -> np.ndarray:
+    """Whether each example has depth, bool [n]."""
+    return np.load(next(split.directory.glob(f"arrays_*/{split.split}/has_depth.npy")))
+
+
 def train_batches(
     split: Split,
     *,
@@ -131,8 +136,8 @@ def train_batches(
     del shuffle_buffer, cache
     rows = host_rows(batch_size, process_index, process_count)
     arrays, ids = _open(split, size)
-    has_depth = arrays["has_depth"] & hashed(ids, scarcity.depth_fraction)
-    with_depth, drawn = rows_with_depth(has_depth, batch_size, depth_share)
+    kept = arrays["has_depth"] & hashed(ids, scarcity.depth_fraction)
+    with_depth, drawn = rows_with_depth(kept, batch_size, depth_share)
     stream = shuffled(arrays, rows, batch_size, seed, start_step, with_depth, drawn)
     return stream if scarcity.whole else scarce(stream, ids, scarcity)
 

@@ -219,10 +219,10 @@ class Scarcity:
         """Whether nothing is taken away."""
         return self.depth_fraction >= 1 and self.label_fraction >= 1
 
-    def counts(self, ids: Sequence[str]) -> dict[str, int]:
-        """How many of these examples may keep depth and label."""
+    def counts(self, ids: Sequence[str], has_depth: Bool[np.ndarray, " n"]) -> dict[str, int]:
+        """How many of these examples keep depth and label."""
         return {
-            "depth": int(hashed(ids, self.depth_fraction).sum()),
+            "depth": int((has_depth & hashed(ids, self.depth_fraction)).sum()),
             "label": int(hashed(ids, self.label_fraction).sum()),
         }
 

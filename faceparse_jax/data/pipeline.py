@@ -81,6 +81,7 @@ def open_split(name: str, config: str, split: str, data_dir: str | pathlib.Path)
         version=directory.name,
         directory=directory,
         num_examples=there[split],
+        with_depth=int(metadata.get("with_depth", {}).get(split, there[split])),
         scheme=scheme,
         merge_order=metadata.get("merge_order", ""),
         depth_source=metadata.get("depth_source", ""),
@@ -143,8 +144,8 @@ def train_batches(
     rows = host_rows(batch_size, process_index, process_count)
     with_depth, drawn = None, 0
     if depth_share:
-        has_depth = _has_depth(split) & hashed(_ids(split), scarcity.depth_fraction)
-        with_depth, drawn = rows_with_depth(has_depth, batch_size, depth_share)
+        kept = has_depth(split) & hashed(_ids(split), scarcity.depth_fraction)
+        with_depth, drawn = rows_with_depth(kept, batch_size, depth_share)
     if cache:
         arrays = _cache(split, size, size)
         stream = shuffled(arrays, rows, batch_size, seed, start_step, with_depth, drawn)
@@ -261,7 +262,8 @@ def _ids(split: Split) -> list[str]:
 
 
 @functools.lru_cache(maxsize=16)
-def _has_depth(split: Split) -> np.ndarray:
+def has_depth(split: Split) -> np.ndarray:
+    """Whether each example has depth, bool [n]; reads the whole split once."""
     stream = _encoded(split).map(lambda _, example: example["has_depth"])
     return np.array(list(stream.as_numpy_iterator()))
 

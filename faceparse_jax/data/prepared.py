@@ -13,6 +13,7 @@ class Split:
     """One split of a prepared dataset; `pipeline.open_split` makes it.
 
     Attributes:
+        with_depth: examples that have depth.
         depth_bits: 8 or 16, of the stored depth.
         label_size: height and width of the stored labels, None where they vary.
         fingerprint: equal for equal features, metadata and record files (by name and
@@ -25,6 +26,7 @@ class Split:
     version: str
     directory: pathlib.Path
     num_examples: int
+    with_depth: int
     scheme: Scheme
     merge_order: str
     depth_source: str

@@ -74,7 +74,7 @@ def find_smith(manual_dir: pathlib.Path) -> benchmark.Source:
         stem = pathlib.PurePosixPath(name).stem
         key, _, part = stem.rpartition("_")
         if folder == "images" and name.lower().endswith((".jpg", ".jpeg")):
-            photos[stem] = name
+            faults += benchmark.claim(photos, stem, name, archive.where, _AGAIN)
         elif folder == "labels" and part in _PARTS and rest == f"{key}/{stem}.png":
             maps.setdefault(key, {})[part] = name
         elif name not in _LISTS.values():
@@ -122,19 +122,19 @@ def find_relabelled(manual_dir: pathlib.Path) -> benchmark.Source:
     """The files of Lin et al. 2019: `{id}_image.jpg` and `{id}_label.png` in train and test."""
     archive = files.open_any(manual_dir, _RELABELLED, "train")
     found = {(split, kind): {} for split in ("train", "test") for kind in ("image", "label")}
-    surplus = []
+    surplus, faults = [], []
     for name in archive.names:
         split, _, file = name.partition("/")
         stem, _, end = file.rpartition(".")
         key, _, kind = stem.rpartition("_")
         if (split, kind) in found and end.lower() == {"image": "jpg", "label": "png"}[kind]:
-            found[split, kind][key] = name
+            faults += benchmark.claim(found[split, kind], key, name, archive.where, _AGAIN)
         elif split != "test_resize":
             surplus.append(name)
     if not found["train", "image"]:
         expected = "photographs named ID_image.jpg"
         raise InputError(f"{archive.root}/train", "none", expected, _AGAIN)
-    rows, faults, everything = {"train": [], "validation": [], "test": []}, [], []
+    rows, everything = {"train": [], "validation": [], "test": []}, []
     for split in ("train", "test"):
         parts = {"a label map": found[split, "label"]}
         keys, wrong = benchmark.pair(found[split, "image"], parts, archive.where, _AGAIN)

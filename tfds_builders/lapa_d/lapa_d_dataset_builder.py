@@ -53,7 +53,8 @@ def find(manual_dir: pathlib.Path) -> benchmark.Source:
         if (split, kind) not in found or not file.lower().endswith(_KINDS[kind]):
             surplus.append(name)
         else:
-            found[split, kind][files.file_id(file)] = name
+            named = found[split, kind]
+            faults += benchmark.claim(named, files.file_id(file), name, archive.where, _AGAIN)
     if not any(found[split, "images"] for split in _FOLDERS):
         swapped = any(name.lower().endswith(".png") and "/images/" in name for name in surplus)
         raise InputError(
