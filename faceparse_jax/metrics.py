@@ -4,6 +4,7 @@ Counts are summed over a whole split before anything is divided: a mean over ima
 batches is another, flattering number.
 """
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -99,15 +100,20 @@ def table(results: Mapping[str, Mapping[str, Any]], scheme: Scheme) -> str:
         "mean F1, depth classes": "f1/mean_depth_classes",
         "mean IoU": "iou/mean",
         "accuracy": "accuracy",
-        "mean boundary F1": "boundary_f1/mean",
     }
+    boundary = {}
+    if any("boundary_f1/mean" in result for result in results.values()):
+        boundary = {f"boundary F1 {part}": f"boundary_f1/{part}" for part in scheme.classes}
+        boundary["mean boundary F1"] = "boundary_f1/mean"
+    blocks = [block for block in (classes, summary, boundary) if block]
     cells = [["%", *results]]
-    for title, key in (classes | summary).items():
+    for title, key in itertools.chain.from_iterable(block.items() for block in blocks):
         values = [result.get(key) for result in results.values()]
-        if key in ("boundary_f1/mean",) and not any(values):
-            continue
         cells.append([title, *("-" if v is None else f"{100 * v:.2f}" for v in values)])
     lines = tables.aligned(cells, numbers_from=1)
     rule = "-" * max(map(len, lines))
-    end = 1 + len(classes)
-    return "\n".join([lines[0], rule, *lines[1:end], rule, *lines[end:]])
+    rows = iter(lines)
+    ruled = [next(rows)]
+    for block in blocks:
+        ruled += [rule, *itertools.islice(rows, len(block))]
+    return "\n".join(ruled)

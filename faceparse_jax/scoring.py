@@ -67,7 +67,7 @@ def eval_step(
 
     Args:
         batch: as for evaluation; with ``size`` i32 [b 2] and ``window`` i32 [b 4] where
-            labels lie on a canvas (see `data.pipeline.eval_batches`).
+            labels are not of the networks' size (see `data.pipeline.eval_batches`).
 
     Returns:
         By route: ``confusion`` [k k] (see `metrics.confusion`) and, where it is asked
@@ -92,7 +92,6 @@ def eval_step(
             # A product with 0 and 1: probabilities of classes that merge are summed.
             merge = np.eye(scoring.num_classes, dtype=np.float32)[list(scoring.class_table)]
             probabilities = jnp.matmul(probabilities, merge, precision=jax.lax.Precision.HIGHEST)
-        shape = (*label.shape, probabilities.shape[-1])
         if "size" in batch:
             # One image after the other: canvases are large.
             prediction = jax.lax.map(
@@ -100,8 +99,6 @@ def eval_step(
                 (probabilities, batch["window"], batch["size"]),
             )
         else:
-            if probabilities.shape != shape:
-                probabilities = jax.image.resize(probabilities, shape, "linear", antialias=False)
             prediction = jnp.argmax(probabilities, axis=-1)
         counts[name] = {
             "confusion": metrics.confusion(label, prediction, scoring.num_classes, rows)

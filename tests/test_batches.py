@@ -1,7 +1,11 @@
 """Scarce depth and labels, arrays in files, pictures in their square."""
 
+import errno
 import functools
 import itertools
+import os
+import shutil
+import signal
 import subprocess
 import sys
 
@@ -150,6 +154,108 @@ def test_arrays_evaluate_as_the_pipeline_does(heads, host):
         same(a, b)
 
 
+@pytest.mark.parametrize("host", [0, 1])
+def test_arrays_keep_labels_of_their_original_size_and_depth_of_16_bits(tmp_path, host):
+    lapa(tmp_path / "manual", bits=16)
+    build.build("lapa_d", tmp_path / "manual", data_dir=tmp_path)
+    arrays_command.write("lapa_d", "official", tmp_path, 64)
+    options = {"batch_size": 4, "size": 64, "process_index": host, "process_count": 2}
+    for label_size in (None, batches.ORIGINAL):
+        left, right = (
+            list(module.eval_batches(split, label_size=label_size, **options))
+            for module in (pipeline, arrays)
+            for split in [module.open_split("lapa_d", "official", "train", tmp_path)]
+        )
+        assert len(left) == len(right) == 1
+        assert right[0]["depth"].dtype == np.uint16
+        for a, b in zip(left, right, strict=True):
+            same(a, b)
+
+
+def test_arrays_of_another_version_are_refused(heads, tmp_path):
+    shutil.copytree(heads / "synthetic_heads", tmp_path / "synthetic_heads")
+    for path in tmp_path.rglob("split.json"):
+        path.write_text(path.read_text().replace('"with_depth"', '"depth_count"'))
+    with pytest.raises(InputError, match=r"depth_count.*those of this version.*; next: remove"):
+        arrays.open_split("synthetic_heads", "tiny", "train", tmp_path)
+
+
+_KILLED = """
+import os, signal, sys
+import numpy as np
+from tfds_builders import arrays, examples
+progress = examples.progress
+def die(split, rows, total):
+    for number, row in enumerate(progress(split, rows, total)):
+        if split == "validation" and number == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield row
+examples.progress = die
+arrays.main(sys.argv[1:])
+"""
+
+
+def test_arrays_cut_by_a_kill_or_a_full_disk_do_not_open_and_are_made_again(
+    heads, tmp_path, monkeypatch
+):
+    shutil.copytree(heads, tmp_path / "data", ignore=shutil.ignore_patterns("arrays_*"))
+    words = ["--name=synthetic_heads", "--config=tiny", "--size=64"]
+    words.append(f"--data_dir={tmp_path / 'data'}")
+    done = subprocess.run([sys.executable, "-c", _KILLED, *words], cwd=ROOT, capture_output=True)
+    assert done.returncode == -signal.SIGKILL
+    assert arrays.open_split("synthetic_heads", "tiny", "train", tmp_path / "data")
+    with pytest.raises(InputError, match="the decoded split 'validation'"):
+        arrays.open_split("synthetic_heads", "tiny", "validation", tmp_path / "data")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        assert arrays_command.main(words) == 2
+    assert not list((tmp_path / "data").rglob("*.partial"))
+    assert arrays_command.main(words) == 0
+    for split in ("train", "validation", "test"):
+        left, right = (
+            module.open_split("synthetic_heads", "tiny", split, tmp_path / "data")
+            for module in (pipeline, arrays)
+        )
+        a = next(pipeline.eval_batches(left, batch_size=8, size=64))
+        same(a, next(arrays.eval_batches(right, batch_size=8, size=64)))
+
+
+_NO_TENSORFLOW = """
+import sys
+sys.modules["tensorflow"] = sys.modules["tensorflow_datasets"] = None  # as if not installed
+from faceparse_jax.main import main
+main()
+"""
+
+
+def test_a_run_from_arrays_needs_no_tensorflow(heads, tmp_path):
+    def command(*words):
+        flags = [f"--workdir={tmp_path}", *words]
+        return subprocess.run(
+            [sys.executable, "-c", _NO_TENSORFLOW, *flags], cwd=ROOT, capture_output=True, text=True
+        )
+
+    config = ["--config=configs/synthetic_heads.py", "--config.data.source=arrays"]
+    config += [f"--config.data.data_dir={heads}", "--config.devices=1"]
+    config += ["--config.data.config=tiny", "--config.data.size=64", "--config.augment.crop=64"]
+    config += ["--config.model.width=0.125"]
+    config += [f"--config.loss.{term}=0" for term in ("depth", "e2e", "mutual", "translation")]
+    config += ["--config.train.steps=2", "--config.train.batch=4", "--config.eval.batch=4"]
+    trained = command(*config)
+    assert trained.returncode == 0, trained.stderr
+    scored = command("--mode=evaluate", *config, "--config.eval.label_size=-1")
+    assert scored.returncode == 0, scored.stderr
+    assert "scored at the original size" in scored.stdout
+    assert "mean F1" in scored.stdout
+    without = command(*(word.replace("=arrays", "=tfds") for word in config))
+    assert without.returncode == 2
+    assert "--config.data.source=arrays" in without.stderr.splitlines()[-1]
+
+
 def test_arrays_import_nothing_of_tensorflow(heads):
     code = (
         "import sys; from faceparse_jax.data import source;"
@@ -169,8 +275,8 @@ def test_arrays_that_are_not_there_are_told_with_the_command(heads, tmp_path):
     (split,) = [arrays.open_split("synthetic_heads", "tiny", "train", heads)]
     with pytest.raises(InputError, match=r"arrays of 64 px, expected 128 px.*--size 128"):
         next(arrays.train_batches(split, batch_size=4, size=128, seed=0))
-    with pytest.raises(InputError, match=r"expected 64, the size of the arrays"):
-        arrays.eval_batches(split, batch_size=4, size=64, label_size=-1)
+    with pytest.raises(InputError, match=r"expected 64, the size of the arrays, or -1"):
+        arrays.eval_batches(split, batch_size=4, size=64, label_size=128)
     with pytest.raises(InputError, match="no prepared dataset"):
         arrays.open_split("synthetic_heads", "tiny", "train", tmp_path)
     with pytest.raises(InputError, match="'tfds' or 'arrays'"):

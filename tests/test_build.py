@@ -12,7 +12,7 @@ import pytest
 
 from faceparse_jax.data.prepared import newest_version
 from faceparse_jax.errors import InputError
-from tests.dummy_archives import celebamask_hq
+from tests.dummy_archives import celebamask_hq, helen_relabelled, helen_smith, lapa
 from tfds_builders import build
 
 
@@ -145,6 +145,40 @@ def test_a_check_lists_all_that_is_wrong_in_one_pass(capfd, manual_dir):
         assert what in out
     assert "2001.png: found an empty file" in out
     assert "not usable" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "write", "first", "has"),
+    [
+        ("lapa_d", "official", lapa, r"train +3 +18,176 +3 +64x64 \(1\), 64x48", "lower_lip"),
+        ("helen_d", "smith", helen_smith, r"train +3 +2,000 +3 +64x64 \(1\), 64x48", "inner"),
+        ("helen_d", "relabelled", helen_relabelled, r"train +4 +- +4 +64x64", "inner"),
+    ],
+)
+def test_every_benchmark_is_checked(capfd, tmp_path, name, config, write, first, has):
+    write(tmp_path)
+    words = ("--name", name, "--config", config, "--manual_dir", tmp_path, "--check")
+    status, out, _ = run(capfd, *words)
+    assert status == 0
+    assert re.search(first, out), out
+    assert has in out
+    assert "usable: run the same command without --check" in out
+    photo = next(path for path in sorted(tmp_path.rglob("*.jpg")))
+    photo.write_bytes(photo.read_bytes()[:300])
+    status, out, _ = run(capfd, *words)
+    assert status == 2
+    assert f"{photo.name}: found a truncated" in out
+
+
+def test_a_check_names_examples_that_are_known_to_be_bad(capfd, manual_dir):
+    root = manual_dir / "CelebAMask-HQ"
+    for path in [*root.rglob("2002.jpg"), *root.rglob("02002_*.png")]:
+        path.rename(path.with_name(path.name.replace("2002", "2110")))
+    mapping = root / "CelebA-HQ-to-CelebA-mapping.txt"
+    mapping.write_text(mapping.read_text().replace("\n2002 ", "\n2110 "))
+    status, out, _ = run(capfd, "--name", "celebamask_hq_d", "--manual_dir", manual_dir, "--check")
+    assert status == 0
+    assert "known to be bad:\n  2110: its masks are misaligned (test)" in out
 
 
 _SLOW = """

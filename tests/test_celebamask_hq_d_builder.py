@@ -215,6 +215,22 @@ def _wrong_mapping(manual):
     path.write_text(path.read_text().replace("162770.jpg", "162771.jpg"))
 
 
+def _swapped(manual):
+    (manual / PHOTOS).rename(manual / "x")
+    (manual / MASKS).rename(manual / PHOTOS)
+    (manual / "x").rename(manual / MASKS)
+
+
+def _no_test_split(manual):
+    for path in [*(manual / PHOTOS).glob("2002.jpg"), *(manual / MASKS).rglob("02002_*")]:
+        path.unlink()
+
+
+def _mapping_and_contents(manual):
+    _wrong_mapping(manual)
+    (manual / PHOTOS / "2.jpg").write_bytes(b"no photo")
+
+
 def _png_named_jpg(manual):
     (manual / PHOTOS / "1.jpg").write_bytes(encode(np.zeros((SIZE, SIZE, 3), np.uint8)))
 
@@ -236,6 +252,9 @@ def _png_named_jpg(manual):
         (_no_mapping_line, r"1\.jpg: found an image that CelebA-HQ-to-CelebA-mapping"),
         (_wrong_mapping, r"mapping\.txt, line 3: found '1 162769 162771\.jpg'"),
         (_png_named_jpg, r"1\.jpg: found no JPEG"),
+        (_swapped, "the folders look swapped"),
+        (_no_test_split, r"split test: found no photograph"),
+        (_mapping_and_contents, r"(?s)mapping\.txt, line 3.*2\.jpg: found a truncated"),
         (lambda m: shutil.rmtree(m / ROOT), "neither CelebAMask-HQ nor CelebAMask-HQ.zip"),
     ],
 )
@@ -246,6 +265,20 @@ def test_bad_files_are_named_and_leave_nothing(manual_dir, spoil, message):
     assert "; next: " in str(caught.value)
     assert not list((manual_dir.parent / "data").rglob("*tfrecord*"))
     assert not list((manual_dir.parent / "data").rglob("dataset_info.json"))
+
+
+def test_photographs_of_the_mapping_that_are_not_there_are_named(manual_dir, capfd):
+    path = manual_dir / ROOT / "CelebA-HQ-to-CelebA-mapping.txt"
+    more = "".join(f"{5000 + i} {i} {i + 1:06d}.jpg 0 0\n" for i in range(25))
+    path.write_text(path.read_text() + more)
+    photo = manual_dir / PHOTOS / "1.jpg"
+    photo.rename(photo.with_suffix(".JPG"))
+    found = prepared(manual_dir)
+    assert "1" in found
+    told = capfd.readouterr().err
+    assert "25 photographs of the official list are not there: 5000, 5001" in told
+    assert "5019 and 5 more" in told
+    assert "test: no example has" in told
 
 
 def test_bad_files_of_several_splits_are_one_error(manual_dir):

@@ -50,6 +50,15 @@ def test_members_that_inflate_too_far_are_refused(tmp_path, monkeypatch):
         files.Zip(tmp_path / "a.zip")
 
 
+def test_two_members_of_one_name_are_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a/1.png", b"one")
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("a/1.png", b"two")
+    with pytest.raises(InputError, match="found a second member of this name"):
+        files.Zip(tmp_path / "a.zip", inside="a")
+
+
 def test_what_is_no_zip_and_what_is_damaged_in_one_are_named(tmp_path):
     (tmp_path / "a.zip").write_text("a page that says the quota is exceeded")
     with pytest.raises(InputError, match=r"a\.zip: found .*expected a zip archive"):
@@ -94,7 +103,7 @@ def test_depth_is_found_in_every_layout_by_id(tmp_path):
     tree(tmp_path, "7.png", "x/y/00012.jpg", "x/13_depth.npy", "a_1.PNG", "99.png", "12.txt")
     ids = ["7", "8", "12", "13", "a_1"]
     found, surplus, faults = files.match_depth(files.Folder(tmp_path), ids)
-    assert surplus == ["99.png"]
+    assert surplus == ["99.png", "12.txt"]
     assert not faults
     assert found == {"7": "7.png", "12": "x/y/00012.jpg", "13": "x/13_depth.npy", "a_1": "a_1.PNG"}
 

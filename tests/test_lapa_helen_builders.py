@@ -12,6 +12,7 @@ from PIL import Image
 from faceparse_jax import labels
 from faceparse_jax.data import pipeline
 from faceparse_jax.errors import InputError
+from faceparse_jax.letterbox import inside
 from tests.dummy_archives import (
     SHAPES,
     cropped,
@@ -21,6 +22,7 @@ from tests.dummy_archives import (
     helen_relabelled,
     helen_smith,
     lapa,
+    pack,
 )
 from tfds_builders.helen_d import helen_d_dataset_builder as helen_module
 from tfds_builders.lapa_d import lapa_d_dataset_builder as lapa_module
@@ -54,6 +56,14 @@ class HelenDSmithTest(_Case):
     BUILDER_CONFIG_NAMES_TO_TEST = ["smith"]  # noqa: RUF012
     SPLITS = {"train": 3, "validation": 1, "test": 1}  # noqa: RUF012
     WRITE = staticmethod(helen_smith)
+
+
+class HelenDRelabelledTest(_Case):
+    __test__ = True
+    DATASET_CLASS = helen_module.Builder
+    BUILDER_CONFIG_NAMES_TO_TEST = ["relabelled"]  # noqa: RUF012
+    SPLITS = {"train": 4, "validation": 1, "test": 1}  # noqa: RUF012
+    WRITE = staticmethod(helen_relabelled)
 
 
 def prepared(module, manual_dir: pathlib.Path, config: str) -> dict[str, dict]:
@@ -118,6 +128,53 @@ def test_helen_configs_give_the_same_labels(tmp_path, config, write):
         assert found["106_1"]["split"] == "validation"
 
 
+def test_helen_is_read_at_its_original_size_too(tmp_path):
+    helen_smith(tmp_path / "manual")
+    resized = prepared(helen_module, tmp_path / "manual", "smith")
+    root = tmp_path / "manual" / SMITH
+    root.rename(root.with_name("SmithCVPR2013_dataset_original"))
+    original = prepared(helen_module, tmp_path / "manual", "smith")
+    assert original.keys() == resized.keys()
+    for key in original.keys() - {"metadata"}:
+        np.testing.assert_array_equal(original[key]["label"], resized[key]["label"])
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P"])
+def test_label_maps_of_every_one_channel_mode_give_the_same_label(tmp_path, mode):
+    lapa(tmp_path / "manual")
+    path = tmp_path / "manual/LaPa/train/labels/1000_0.png"
+    label = np.asarray(Image.open(path))
+    if mode == "1":
+        label = (label == 1).astype(np.uint8)
+        Image.fromarray(label.astype(bool)).save(path)
+    else:
+        picture = Image.fromarray(label, "L" if mode == "L" else "P")
+        if mode == "P":
+            picture.putpalette(np.arange(768) % 251)
+        picture.save(path)
+    assert Image.open(path).mode == mode
+    found = prepared(lapa_module, tmp_path / "manual", "official")
+    np.testing.assert_array_equal(found["1000_0"]["label"][..., 0], label)
+
+
+def test_a_set_of_8_and_16_bit_depth_is_one_of_16(tmp_path):
+    lapa(tmp_path / "manual")
+    path = tmp_path / "manual/LaPa-D/train/1000_0.png"
+    eight = np.asarray(Image.open(path))
+    path.write_bytes(encode(eight.astype(np.uint16) * 256 + 3 * (eight > 0).astype(np.uint16)))
+    prepared(lapa_module, tmp_path / "manual", "official")
+    split = pipeline.open_split("lapa_d", "official", "train", tmp_path / "data")
+    assert split.depth_bits == 16
+    batch = next(pipeline.eval_batches(split, batch_size=3, size=64))
+    ids = pipeline.split_ids(split, range(3))
+    row, other = ids.index("1000_0"), ids.index("1001_1")
+    wide = eight.astype(np.uint16)
+    np.testing.assert_array_equal(batch["depth"][row, ..., 0], wide * 256 + 3 * (wide > 0))
+    rows, columns = inside(SHAPES[1], 64)
+    stored = cropped(head(1)["depth"][..., 0], 1).astype(np.uint16)
+    np.testing.assert_array_equal(batch["depth"][other, rows, columns, 0], stored * 257)
+
+
 def _landmarks_105(manual):
     path = next((manual / "LaPa/train/landmarks").iterdir())
     path.write_text("\n".join(path.read_text().splitlines()[:-1]))
@@ -158,6 +215,38 @@ def _truncated_depth(manual):
     path.write_bytes(path.read_bytes()[:100])
 
 
+def _swapped_validation(manual):
+    root = manual / "LaPa" / "val"
+    (root / "images").rename(root / "x")
+    (root / "labels").rename(root / "images")
+    (root / "x").rename(root / "labels")
+
+
+def _cmyk_label(manual):
+    label = Image.open(manual / "LaPa/train/labels/1000_0.png").convert("CMYK")
+    label.save(manual / "LaPa/train/labels/1000_0.png", "TIFF")
+
+
+def _wide_label(manual):
+    values = np.full((64, 64), 4000, np.uint16)
+    (manual / "LaPa/train/labels/1000_0.png").write_bytes(encode(values))
+
+
+def _no_landmarks(manual):
+    (manual / "LaPa/val/landmarks/1003_3.txt").unlink()
+
+
+def _truncated_zip(manual):
+    packed = pack(manual / "LaPa")
+    packed.write_bytes(packed.read_bytes()[:-500])
+    shutil.rmtree(manual / "LaPa")
+
+
+def _names_and_contents(manual):
+    _no_landmarks(manual)
+    _truncated_depth(manual)
+
+
 def _millimetres(manual):
     data = encode(np.full((64, 64), 900, np.uint16))
     (manual / "LaPa-D/train/1000_0.png").write_bytes(data)
@@ -178,6 +267,12 @@ def _no_png(manual):
         (_second_photo, r"1000_0\.jpg: found a second file of this id"),
         (_other_scheme, r"1000_0\.png: found the label value 1\d, expected 0 to 10"),
         (_swapped, "the folders look swapped"),
+        (_swapped_validation, r"(?s)LaPa/val/images: found PNG files, .* the folders look swapped"),
+        (_cmyk_label, r"1000_0\.png: found pixels of Pillow mode CMYK"),
+        (_wide_label, r"1000_0\.png: found pixels of Pillow mode I;16"),
+        (_no_landmarks, r"1003_3\.jpg: found an image without a landmark file"),
+        (_truncated_zip, r"LaPa\.zip: found File is not a zip file, expected a zip archive"),
+        (_names_and_contents, r"(?s)without a landmark file.*1000_0\.png: found a truncated"),
         (_two_splits, "an id that train has too"),
         (_rgba_label, r"1000_0\.png: found pixels of Pillow mode RGBA"),
         (_truncated_depth, r"LaPa-D/train/1000_0\.png: found a truncated"),
@@ -193,6 +288,14 @@ def test_bad_files_of_lapa_are_named(tmp_path, spoil, message):
         prepared(lapa_module, tmp_path / "manual", "official")
     assert "; next: " in str(caught.value)
     assert not list((tmp_path / "data").rglob("dataset_info.json"))
+
+
+def test_landmarks_may_start_with_a_byte_order_mark(tmp_path):
+    lapa(tmp_path / "manual")
+    path = tmp_path / "manual/LaPa/train/landmarks/1000_0.txt"
+    expected = lapa_module.read_landmarks(path.read_bytes(), "x")
+    found = lapa_module.read_landmarks(b"\xef\xbb\xbf" + path.read_bytes(), "x")
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
@@ -243,6 +346,23 @@ def _bad_line(manual):
     (manual / SMITH / "tuning.txt").write_text("103_1\n")
 
 
+def _swapped_helen(manual):
+    root = manual / SMITH
+    (root / "images").rename(root / "x")
+    (root / "labels").rename(root / "images")
+    (root / "x").rename(root / "labels")
+
+
+def _empty_list(manual):
+    (manual / SMITH / "tuning.txt").write_text("")
+
+
+def _two_lists_and_a_map(manual):
+    _bad_line(manual)
+    _unknown_id(manual)
+    (manual / SMITH / "labels/101_1/101_1_lbl05.png").write_bytes(b"")
+
+
 def _map_of_other_size(manual):
     data = encode(np.zeros((9, 9), np.uint8))
     (manual / SMITH / "labels/101_1/101_1_lbl05.png").write_bytes(data)
@@ -256,6 +376,12 @@ def _map_of_other_size(manual):
         (_both_lists, r"testing\.txt: found 100_1, also listed in exemplars\.txt"),
         (_no_list, r"tuning\.txt: found no such file"),
         (_bad_line, r"tuning\.txt, line 1: found '103_1'"),
+        (_swapped_helen, "the folders look swapped"),
+        (_empty_list, r"split validation: found no photograph"),
+        (
+            _two_lists_and_a_map,
+            r"(?s)tuning\.txt, line 1.*testing\.txt: found 999_9.*lbl05\.png: found an empty",
+        ),
         (_map_of_other_size, r"lbl05\.png: found 9x9 pixels, expected 64x48 pixels"),
     ],
 )

@@ -15,7 +15,9 @@ from faceparse_jax.data.batches import hashed
 from faceparse_jax.errors import InputError
 from faceparse_jax.predict import load, predict_files
 from faceparse_jax.train import train
+from tests import dummy_archives
 from tests.conftest import ROOT
+from tfds_builders import build
 from tfds_builders.synthetic_heads.synthetic_heads_dataset_builder import Builder
 
 
@@ -137,6 +139,57 @@ def test_evaluation_writes_table_json_and_picture(workdir, capsys):
     assert scores["routes"]["rgb"]["boundary_f1/mean"] is not None
     picture = np.asarray(Image.open(workdir / "evaluation" / "test_best.png"))
     assert picture.std() > 10
+
+
+def test_other_datasets_are_scored_by_name(workdir, data_dir, tmp_path, capsys):
+    """Every merge order, other schemes at original size, both with the mirror image."""
+    dummy_archives.celebamask_hq(tmp_path)
+    dummy_archives.lapa(tmp_path)
+    dummy_archives.helen_smith(tmp_path)
+    orders = ["official", "bisenet", "farl"]
+    for name, configs in {"celebamask_hq_d": orders, "lapa_d": [None], "helen_d": [None]}.items():
+        for config in configs:
+            build.build(name, tmp_path, config, tmp_path / "data")
+    config = tiny_config(tmp_path / "data")
+    config.eval.dataset = "celebamask_hq_d/*, lapa_d/official,helen_d/smith"
+    config.eval.flip, config.eval.label_size, config.eval.boundary_tolerance = True, -1, 1
+    capsys.readouterr()
+    scores = evaluate.evaluate_run(workdir, "last", config)
+    printed = capsys.readouterr().out
+    assert list(scores) == [
+        *(f"celebamask_hq_d/{order}" for order in sorted(orders)),
+        "lapa_d/official",
+        "helen_d/smith",
+    ]
+    for order in orders:
+        assert f"merge order of the labels: {order}" in printed
+    assert printed.count("mirror image") == len(scores)
+    for dataset, found in scores.items():
+        record = found["provenance"]
+        assert (record["scoring_resolution"], record["flip"]) == ("original", True)
+        path = workdir / "evaluation" / f"test_last_{dataset.replace('/', '_')}.json"
+        assert json.loads(path.read_text()) == json.loads(json.dumps(found))
+        assert path.with_suffix(".png").exists()
+        # One photograph in each test split, at the label's own size.
+        (height, width), classes = dummy_archives.SHAPES[4], len(found["classes"])
+        confusion = np.array(found["routes"]["rgb"]["confusion"])
+        assert confusion.shape == (classes, classes)
+        assert confusion.sum() == height * width
+        assert found["routes"]["depth"]["absent"]  # the last photograph has no depth
+    assert "f1/overall" in scores["helen_d/smith"]["routes"]["rgb"]
+    assert "boundary F1 hair" in printed
+    # One photograph whose masks overlap in the order's own way gives other labels.
+    official, bisenet = (
+        np.array(scores[f"celebamask_hq_d/{o}"]["routes"]["rgb"]["confusion"]).sum(1)
+        for o in ("official", "bisenet")
+    )
+    assert official.sum() == bisenet.sum()
+    config.eval.dataset = "lapa_d"
+    with pytest.raises(InputError, match="'lapa_d', expected name/config"):
+        evaluate.evaluate_run(workdir, "last", config)
+    config.eval.dataset = "helen_d/relabelled,lapa_d/official"
+    with pytest.raises(InputError, match="no prepared dataset"):
+        evaluate.evaluate_run(workdir, "last", config)
 
 
 def test_prediction_from_files(workdir, tmp_path):

@@ -10,12 +10,15 @@ from scipy import ndimage
 
 from faceparse_jax import boundaries, labels, metrics, scoring
 from faceparse_jax.convert import class_matrix
-from faceparse_jax.data import batches
+from faceparse_jax.data import batches, pipeline
 from faceparse_jax.evaluate import scoring_for
 from faceparse_jax.inference import predict_both_ways, predict_step
+from faceparse_jax.letterbox import inside
 from faceparse_jax.models.bisenet import BiSeNet
 from faceparse_jax.scoring import Scoring, eval_step, resize_within
 from faceparse_jax.state import Nets
+from tests.dummy_archives import SHAPES, cropped, eleven, lapa
+from tfds_builders import build
 
 NETS = Nets(rgb=BiSeNet(19, width=0.125))
 
@@ -77,6 +80,40 @@ def test_labels_of_many_sizes_count_as_one_by_one(variables):
     assert seen == len(sizes)
     assert found.sum() == sum(h * w for h, w in sizes)
     # Ties of floating point may fall to another class.
+    assert np.abs(found - expected).sum() <= 4
+
+
+def test_labels_in_a_larger_square_lie_where_the_picture_lies(tmp_path, variables):
+    """Pictures that are not square: the label's square and the networks' round differently."""
+    lapa(tmp_path / "manual")
+    build.build("lapa_d", tmp_path / "manual", data_dir=tmp_path)
+    split = pipeline.open_split("lapa_d", "official", "train", tmp_path)
+    nets = Nets(rgb=BiSeNet(11, width=0.125))
+    network = {"rgb": jax.jit(functools.partial(nets.rgb.init, train=False))(
+        jax.random.key(0), jnp.zeros((1, 32, 32, 3))
+    )}  # fmt: skip
+    (batch,) = pipeline.eval_batches(split, batch_size=3, size=30, label_size=128)
+    arrays = {k: jnp.asarray(v) for k, v in batch.items() if k != "index"}
+    step = functools.partial(eval_step, nets=nets, scoring=Scoring(11))
+    found = np.asarray(step(network, arrays)["rgb"]["confusion"])
+    expected = np.zeros_like(found)
+    inputs = {key: arrays[key] for key in ("image", "depth", "has_depth")}
+    probabilities = np.asarray(predict_step(network, inputs, nets=nets)["rgb"])
+    for row, name in enumerate(pipeline.split_ids(split, batch["index"])):
+        shape = SHAPES[int(name[-1])]
+        picture = probabilities[row][inside(shape, 30)]
+        there = inside(shape, 128)
+        fitted = tuple(part.stop - part.start for part in there)
+        assert tuple(batch["size"][row]) == fitted
+        label = cropped(eleven(int(name[-1]), labels.LAPA), int(name[-1]))
+        places = (
+            ((np.arange(n) + 0.5) * m / n).astype(int) for n, m in zip(fitted, shape, strict=True)
+        )
+        label = label[np.ix_(*places)]
+        np.testing.assert_array_equal(batch["label"][row][: fitted[0], : fitted[1]], label)
+        planes = jax.image.resize(picture, (*fitted, 11), "linear", antialias=False)
+        prediction = jnp.argmax(planes, -1)[None]
+        expected += np.asarray(metrics.confusion(jnp.asarray(label)[None], prediction, 11))
     assert np.abs(found - expected).sum() <= 4
 
 

@@ -76,6 +76,7 @@ def _write_split(split: Split, size: int, target: pathlib.Path) -> None:
                 array[row["index"]] = row[key]
         for array in out.values():
             array.flush()
+        _write_original_labels(split, partial)
         ids = pipeline.split_ids(split, range(count))
         record = {"split": arrays.record(split), "ids": ids}
         (partial / "split.json").write_text(json.dumps(record))
@@ -83,6 +84,17 @@ def _write_split(split: Split, size: int, target: pathlib.Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
         raise
     os.replace(partial, target)
+
+
+def _write_original_labels(split: Split, folder: pathlib.Path) -> None:
+    from faceparse_jax.data import pipeline
+
+    ends, end = [], 0
+    with open(folder / "label_png.bin", "wb") as file:
+        for _, example in pipeline.encoded_examples(split):
+            end += file.write(example["label"])
+            ends.append(end)
+    np.save(folder / "label_png.npy", np.array(ends, np.int64))
 
 
 def _rows(batches):

@@ -45,6 +45,7 @@ class Source:
         faults: what is wrong with the names; a build raises it, a check prints it.
         surplus: files that belong to no photograph.
         make: a row to an example, with the faults of its contents as `InputError`.
+        absent: ids that the archive's own list names and of which there is no file.
     """
 
     archive: files.Archive
@@ -53,6 +54,7 @@ class Source:
     faults: Sequence[InputError]
     surplus: Sequence[str]
     make: Callable[[Row], examples.Example]
+    absent: Sequence[str] = ()
 
 
 class Benchmark(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -107,7 +109,14 @@ class Benchmark(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         source = self.find(pathlib.Path(dl_manager.manual_dir), self.builder_config.name)
         counts = self.OFFICIAL_COUNTS[self.builder_config.name]
         faults = [*source.faults, *empty_splits(source, counts)]
+        if faults:
+            # The contents too, so that one error lists all that is wrong.
+            for split, rows in source.rows.items():
+                attempts = examples.attempts(split, rows, source.make)
+                faults += [made for _, made in attempts if isinstance(made, InputError)]
         files.raise_faults(source.archive.root, faults)
+        if source.absent:
+            files.note(absent(source.absent))
         for split, expected in counts.items():
             found = len(source.rows[split])
             if found != expected:
@@ -124,13 +133,48 @@ class Benchmark(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 def claim(
-    named: dict[str, str], key: str, name: str, where: Callable[[str], str], again: str
+    named: dict[str, str],
+    key: str,
+    name: str,
+    where: Callable[[str], str],
+    again: str,
+    what: str = "file of this id",
 ) -> list[InputError]:
     """Enters the file of an id into `named`; a fault where the id has another one already."""
     first = named.setdefault(key, name)
     if first == name:
         return []
-    return [InputError(where(name), "a second file of this id", f"only {where(first)}", again)]
+    return [InputError(where(name), f"a second {what}", f"only {where(first)}", again)]
+
+
+def absent(ids: Sequence[str]) -> str:
+    """That photographs are not there: the first 20 ids and the count."""
+    more = f" and {len(ids) - files.SHOWN_FAULTS:,} more" if len(ids) > files.SHOWN_FAULTS else ""
+    shown = ", ".join(ids[: files.SHOWN_FAULTS])
+    return f"{len(ids):,} photographs of the official list are not there: {shown}{more}"
+
+
+def swapped(
+    archive: files.Archive, photos: str, labels_folder: str, again: str
+) -> list[InputError]:
+    """A fault where the folder of photographs holds PNG files and that of labels JPEG files."""
+
+    def holds(folder: str, ends: tuple[str, ...]) -> bool:
+        return any(n.startswith(f"{folder}/") and n.lower().endswith(ends) for n in archive.names)
+
+    jpeg, png = (".jpg", ".jpeg"), (".png",)
+    if not holds(photos, png) or not holds(labels_folder, jpeg):
+        return []
+    if holds(photos, jpeg) or holds(labels_folder, png):
+        return []
+    return [
+        InputError(
+            f"{archive.root}/{photos}",
+            "PNG files, as labels are: the folders look swapped",
+            f"photographs (.jpg) in {photos}, labels (.png) in {labels_folder}",
+            f"swap the two folders' names, or {again}",
+        )
+    ]
 
 
 def empty_splits(source: Source, counts: Mapping[str, int]) -> list[InputError]:

@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from faceparse_jax import labels, tables
 from faceparse_jax.errors import InputError
@@ -35,6 +35,7 @@ class Report:
         surplus: files that belong to no photograph.
         known_bad: id and reason of examples that users of the benchmark have reported.
         duplicates: pairs of ``split/id`` whose image files are byte for byte the same.
+        absent: ids that the archive's own list names and of which there is no file.
     """
 
     scheme: labels.Scheme
@@ -44,6 +45,7 @@ class Report:
     surplus: list[str]
     known_bad: dict[str, str]
     duplicates: list[tuple[str, str]]
+    absent: Sequence[str] = ()
 
     @property
     def usable(self) -> bool:
@@ -63,16 +65,10 @@ def check(cls: type[benchmark.Benchmark], manual_dir: pathlib.Path, config: str)
     owners: dict[bytes, str] = {}
     splits, duplicates = {}, []
 
-    def attempt(row: benchmark.Row):
-        try:
-            return row, source.make(row)
-        except InputError as error:
-            return row, error
-
     scheme = cls.scheme_of(config)
     for split, rows in source.rows.items():
         found = splits[split] = Findings()
-        for row, made in examples.progress(split, examples.stream(attempt, rows), len(rows)):
+        for row, made in examples.attempts(split, rows, source.make):
             if isinstance(made, InputError):
                 faults.append(made)
                 continue
@@ -88,7 +84,8 @@ def check(cls: type[benchmark.Benchmark], manual_dir: pathlib.Path, config: str)
                 duplicates.append((first, place))
     ids = {row.key for rows in source.rows.values() for row in rows}
     known_bad = {key: why for key, why in cls.KNOWN_BAD.items() if key in ids}
-    return Report(scheme, counts, splits, faults, list(source.surplus), known_bad, duplicates)
+    surplus = list(source.surplus)
+    return Report(scheme, counts, splits, faults, surplus, known_bad, duplicates, source.absent)
 
 
 def _shown(items: list[str]) -> list[str]:
@@ -121,7 +118,11 @@ def text(report: Report) -> str:
     if short:
         parts = (f"{split} {found:,} of {official:,}" for split, (found, official) in short.items())
         lines.append(f"note: not the official counts: {', '.join(parts)}")
+    if report.absent:
+        lines.append(f"note: {benchmark.absent(report.absent)}")
     for split, found in report.splits.items():
+        if found.images and (unseen := examples.unseen(found.classes, report.scheme.classes)):
+            lines.append(f"warning: {split}: {unseen}")
         for what, count in found.oddities.items():
             lines.append(f"warning: {split}: {count:,} of {found.images:,} examples: {what}")
     if report.surplus:

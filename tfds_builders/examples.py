@@ -5,7 +5,7 @@ import concurrent.futures
 import dataclasses
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -161,6 +161,26 @@ def depth_oddities(depth: np.ndarray, label: np.ndarray, scheme: labels.Scheme) 
     return []
 
 
+def unseen(seen: Collection[int], classes: Sequence[str]) -> str:
+    """That a split has no example of some classes; empty where it has all."""
+    names = [name for value, name in enumerate(classes) if value not in seen]
+    return f"no example has {', '.join(names)}" if names else ""
+
+
+def attempts(
+    split: str, rows: Sequence[Any], make: Callable[[Any], Example]
+) -> Iterator[tuple[Any, Example | InputError]]:
+    """Each row with its example, or with what is wrong with its files; with a progress bar."""
+
+    def attempt(row: Any) -> tuple[Any, Example | InputError]:
+        try:
+            return row, make(row)
+        except InputError as error:
+            return row, error
+
+    return progress(split, stream(attempt, rows), len(rows))
+
+
 def stream(make: Callable[[Any], Any], rows: Sequence[Any]) -> Iterator[Any]:
     """`make` of each row, in order, from as many threads as there are cores.
 
@@ -212,26 +232,24 @@ class Splits:
                 other splits have been checked too.
         """
         oddities: collections.Counter[str] = collections.Counter()
+        seen: set[int] = set()
         for made in self._made(split):
             self._metadata["with_depth"][split] += made.features["has_depth"]
             self._metadata["depth_bits"] = max(self._metadata["depth_bits"], made.depth_bits)
             oddities.update(made.oddities)
+            seen.update(made.classes)
             yield made.features["id"], made.features
         for what, count in oddities.items():
             files.note(f"{split}: {count:,} of {len(self._rows[split]):,} examples: {what}")
+        if missing := unseen(seen, self._metadata.get("classes", ())):
+            files.note(f"{split}: {missing}")
         if self._faults:
             for other in tuple(self._left):
                 collections.deque(self._made(other), maxlen=0)
             files.raise_faults(self._where, self._faults)
 
     def _made(self, split: str) -> Iterator[Example]:
-        def attempt(row: Any) -> Example | InputError:
-            try:
-                return self._make(row)
-            except InputError as error:
-                return error
-
-        for made in progress(split, stream(attempt, self._rows[split]), len(self._rows[split])):
+        for _, made in attempts(split, self._rows[split], self._make):
             if isinstance(made, InputError):
                 self._faults.append(made)
             else:

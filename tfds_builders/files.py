@@ -114,9 +114,11 @@ class Zip:
             elif member.file_size > MAX_MEMBER:
                 found = f"a member of {member.file_size:,} bytes"
                 expected = f"at most {MAX_MEMBER:,}"
+            elif member.is_dir() or _hidden(name):
+                continue
+            elif self._members.setdefault(name.removeprefix(f"{inside}/"), member) is not member:
+                found, expected = "a second member of this name", "each name once"
             else:
-                if not member.is_dir() and not _hidden(name):
-                    self._members[name.removeprefix(f"{inside}/")] = member
                 continue
             faults.append(InputError(f"{root}/{name}", found, expected, "fetch the archive again"))
         raise_faults(root, faults)
@@ -218,14 +220,15 @@ def match_depth(
         ids: as `file_id` gives them.
 
     Returns:
-        File name by id, for the ids that have depth; the maps that have no image; and a
+        File name by id, for the ids that have depth; the files that belong to no image; and a
         fault for every second map of an id, or one where no map has the id of an image.
     """
     if archive is None:
         return {}, [], []
-    named, faults = {}, []
+    named, others, faults = {}, [], []
     for name in archive.names:
         if not name.lower().endswith((".png", ".jpg", ".jpeg", ".npy")):
+            others.append(name)
             continue
         first = named.setdefault(file_id(name), name)
         if first != name:
@@ -246,7 +249,7 @@ def match_depth(
             "fetch the archive again, or move it away to build without depth",
         )
         faults.append(fault)
-    return wanted, sorted(set(named.values()) - set(wanted.values())), faults
+    return wanted, sorted(set(named.values()) - set(wanted.values())) + others, faults
 
 
 def read_photo(archive: Archive, name: str) -> tuple[bytes, tuple[int, int], bool]:

@@ -3,26 +3,34 @@
 `tfds_builders.arrays` writes them once at one size, beside the prepared dataset:
 
     DATA_DIR/NAME/CONFIG/VERSION/arrays_SIZE/SPLIT/{image,depth,label,has_depth}.npy
+    DATA_DIR/NAME/CONFIG/VERSION/arrays_SIZE/SPLIT/label_png.{bin,npy}  original labels, ends
     DATA_DIR/NAME/CONFIG/VERSION/arrays_SIZE/SPLIT/split.json    ids and what `Split` holds
 """
 
 import dataclasses
 import functools
+import io
+import itertools
 import json
 import pathlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from PIL import Image
 
 from faceparse_jax import labels
 from faceparse_jax.data.batches import (
     EVERYTHING,
+    ORIGINAL,
     Batch,
     Scarcity,
+    canvas,
     empty,
     hashed,
     host_rows,
+    on_canvas,
     padded,
+    png_shape,
     rows_with_depth,
     scarce,
     shuffled,
@@ -63,6 +71,14 @@ def open_split(name: str, config: str, split: str, data_dir: str | pathlib.Path)
             f"run {_command(name, config, directory, 'SIZE')}",
         )
     values = json.loads(mine[0].read_text())["split"]
+    expected = {field.name for field in dataclasses.fields(Split)} - {"directory"}
+    if values.keys() != expected:
+        raise InputError(
+            str(mine[0]),
+            f"the keys {sorted(values)}",
+            f"those of this version, {sorted(expected)}",
+            f"remove {mine[0].parents[1]} and run {_command(name, config, directory, 'SIZE')}",
+        )
     label_size = values.pop("label_size")
     return Split(
         **values | {"directory": directory, "scheme": labels.scheme(values["scheme"])},
@@ -113,6 +129,18 @@ def has_depth(split: Split) -> np.ndarray:
     return np.load(next(split.directory.glob(f"arrays_*/{split.split}/has_depth.npy")))
 
 
+def _original_labels(split: Split, size: int) -> tuple[np.ndarray, list[slice]]:
+    """The bytes of all labels as stored, and where each one lies in them."""
+    root = folder(split, size)
+    ends = np.load(root / "label_png.npy")
+    where = [slice(*bounds) for bounds in zip((0, *ends[:-1]), ends, strict=True)]
+    return np.memmap(root / "label_png.bin", np.uint8, "r"), where
+
+
+def _decoded_label(data: np.ndarray) -> np.ndarray:
+    return np.array(Image.open(io.BytesIO(data.tobytes())))
+
+
 def train_batches(
     split: Split,
     *,
@@ -152,22 +180,34 @@ def eval_batches(
     process_index: int = 0,
     process_count: int = 1,
 ) -> Iterator[Batch]:
-    """As `pipeline.eval_batches`, for labels of the size that the arrays have.
+    """As `pipeline.eval_batches`, for labels of the arrays' size or their original one.
 
     Raises:
-        InputError: another `label_size`; the arrays hold labels of one size.
+        InputError: another `label_size`.
     """
     del cache
     rows = host_rows(batch_size, process_index, process_count)
-    if label_size not in (None, size):
+    if label_size not in (None, size, ORIGINAL):
         raise InputError(
             "config.eval.label_size",
-            "the original size" if label_size < 0 else f"{label_size}",
-            f"{size}, the size of the arrays",
-            "set --config.eval.label_size=0, or --config.data.source=tfds",
+            f"{label_size}",
+            f"{size}, the size of the arrays, or -1 for the original size",
+            "set --config.eval.label_size=0 or -1, or --config.data.source=tfds",
         )
     arrays, _ = _open(split, size)
     starts = range(0, split.num_examples, batch_size)
+    if label_size == ORIGINAL:
+        data, where = _original_labels(split, size)
+        sizes = np.array([png_shape(data[part][:24].tobytes()) for part in where])
+        shapes = (canvas(sizes[start : start + batch_size]) for start in starts)
+        empties = (empty(len(rows), size, s, split.depth_bits, sized=True) for s in shapes)
+        numbers = (range(s + rows.start, min(s + rows.stop, split.num_examples)) for s in starts)
+        examples = (
+            {key: value[i] for key, value in arrays.items()}
+            | {"label": _decoded_label(data[where[i]])}
+            for i in itertools.chain.from_iterable(numbers)
+        )
+        return padded(on_canvas(examples, rows, batch_size, sizes, size), empties)
     parts = (
         {key: np.asarray(value[s + rows.start : s + rows.stop]) for key, value in arrays.items()}
         for s in starts

@@ -6,6 +6,7 @@ NumPy alone; `pipeline` brings the examples.
 import dataclasses
 import functools
 import hashlib
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -105,6 +106,13 @@ CANVAS_STEP = 64
 """Sides of such a canvas are multiples of this, so that few shapes are compiled."""
 
 
+def png_shape(data: bytes) -> tuple[int, int]:
+    """Height and width of a PNG file, from its first 24 bytes."""
+    # Width and height are big-endian numbers at bytes 16 to 24 of every PNG.
+    width, height = struct.unpack(">II", data[16:24])
+    return height, width
+
+
 def canvas(sizes: np.ndarray) -> tuple[int, int]:
     """Height and width that hold labels of these sizes [n 2]."""
     height, width = (int(-(-side // CANVAS_STEP)) * CANVAS_STEP for side in sizes.max(axis=0))
@@ -135,10 +143,16 @@ def empty(
     return batch
 
 
+def fitted(shape: Sequence[int] | np.ndarray, size: int) -> tuple[int, int]:
+    """Height and width of a picture of this shape when its longer side is `size`."""
+    rows, columns = inside((int(shape[0]), int(shape[1])), size)
+    return rows.stop - rows.start, columns.stop - columns.start
+
+
 def window(shape: Sequence[int] | np.ndarray, size: int) -> tuple[int, int, int, int]:
     """Top, left, height and width of a picture of this shape in its square."""
     rows, columns = inside((int(shape[0]), int(shape[1])), size)
-    return rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start
+    return rows.start, columns.start, *fitted(shape, size)
 
 
 def padded(parts: Iterator[Batch], empties: Iterable[Batch]) -> Iterator[Batch]:
@@ -156,6 +170,22 @@ def padded(parts: Iterator[Batch], empties: Iterable[Batch]) -> Iterator[Batch]:
         if filled < rows:
             part = {k: np.concatenate([part[k], zeros[k][filled:]]) for k in zeros}
         yield part | {"mask": np.arange(rows) < filled}
+
+
+def in_corner(batches: Iterable[Batch], size: int, label_size: int) -> Iterator[Batch]:
+    """Batches whose labels lie in the corner of their square, with ``size`` and ``window``.
+
+    Args:
+        batches: with the ``shape`` [n 2] that each label has as stored, which is taken out.
+        size: side of the square that the pictures are in, in its middle.
+        label_size: side of the labels' square.
+    """
+    for batch in batches:
+        shapes = batch["shape"]
+        yield {key: value for key, value in batch.items() if key != "shape"} | {
+            "size": np.array([fitted(shape, label_size) for shape in shapes], np.int32),
+            "window": np.array([window(shape, size) for shape in shapes], np.int32),
+        }
 
 
 def on_canvas(

@@ -15,16 +15,22 @@ def square(picture: tf.Tensor, size: int, method: Callable, outside) -> tf.Tenso
     """
     shape = tf.shape(picture)[:2]
     same = tf.reduce_all(shape == size)
-    fitted = tf.cond(same, lambda: picture, lambda: _letterboxed(picture, size, method, outside))
+    fitted = tf.cond(same, lambda: picture, lambda: _fitted(picture, size, method, outside, True))
     return tf.ensure_shape(fitted, (size, size, picture.shape[-1]))
 
 
-def _letterboxed(picture: tf.Tensor, size: int, method: Callable, outside) -> tf.Tensor:
+def corner(picture: tf.Tensor, size: int, method: Callable, outside) -> tf.Tensor:
+    """As `square`, in the top left corner."""
+    fitted = _fitted(picture, size, method, outside, False)
+    return tf.ensure_shape(fitted, (size, size, picture.shape[-1]))
+
+
+def _fitted(picture: tf.Tensor, size: int, method: Callable, outside, middle: bool) -> tf.Tensor:
     shape = tf.shape(picture)[:2]
     exact = tf.cast(shape * size, tf.float64) / tf.cast(tf.reduce_max(shape), tf.float64)
     fitted = tf.maximum(tf.cast(tf.round(exact), tf.int32), 1)
     resized = method(picture, fitted)
-    before = (size - fitted) // 2
+    before = (size - fitted) // 2 if middle else tf.zeros_like(fitted)
     pad = tf.stack([before, size - fitted - before], axis=1)
     # Padding adds zeros, so what is outside is taken off first; bytes wrap round.
     outside = tf.constant(outside, picture.dtype)

@@ -8,7 +8,6 @@ have ``mask`` bool [b] too. Everything float, augmentation included, is the devi
 import functools
 import os
 import pathlib
-import struct
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -31,9 +30,11 @@ from faceparse_jax.data.batches import (
     empty,
     hashed,
     host_rows,
+    in_corner,
     kind_and_rank,
     on_canvas,
     padded,
+    png_shape,
     rows_with_depth,
     scarce,
     shuffled,
@@ -203,8 +204,9 @@ def eval_batches(
         batch_size: rows over all hosts.
         size: side of images and depth, in pixels.
         label_size: side of the labels; None for `size`; `batches.ORIGINAL` for labels of
-            their own size in the top left corner of a canvas, with ``size`` i32 [b 2] of each
-            and ``window`` i32 [b 4], the part of the square that the picture fills.
+            their own size on a canvas. Any but `size` lies in the top left corner, with
+            ``size`` i32 [b 2], the label's own height and width there, and ``window`` i32
+            [b 4], the part of the square that the picture fills.
         cache: keep the decoded split in memory for the next call; not at original size.
 
     Raises:
@@ -228,7 +230,9 @@ def eval_batches(
         stream = _rows_of_host(_encoded(split), rows, batch_size)
         stream = _decoded(split, stream, size, label_size)
         parts = _checked(split, stream.batch(len(rows)))
-    zeros = empty(len(rows), size, (label_size, label_size), split.depth_bits)
+    other = label_size != size
+    parts = in_corner(parts, size, label_size) if other else parts
+    zeros = empty(len(rows), size, (label_size, label_size), split.depth_bits, sized=other)
     return padded(parts, (zeros for _ in starts))
 
 
@@ -271,9 +275,8 @@ def has_depth(split: Split) -> np.ndarray:
 @functools.lru_cache(maxsize=16)
 def _label_sizes(split: Split) -> np.ndarray:
     """Height and width [n 2] of every label, from the headers of the PNG files."""
-    # Width and height are big-endian numbers at bytes 16 to 24 of every PNG.
-    stream = _encoded(split).map(lambda _, example: tf.strings.substr(example["label"], 16, 8))
-    return np.array([struct.unpack(">II", raw)[::-1] for raw in stream.as_numpy_iterator()])
+    stream = _encoded(split).map(lambda _, example: tf.strings.substr(example["label"], 0, 24))
+    return np.array([png_shape(raw) for raw in stream.as_numpy_iterator()])
 
 
 def _rows_of_host(stream: tf.data.Dataset, rows: range, batch_size: int) -> tf.data.Dataset:
@@ -293,7 +296,8 @@ def _decoded(
     """Examples of fixed size; ``largest`` is the label's largest value but `IGNORE`.
 
     Args:
-        label_size: None leaves labels as they are.
+        label_size: None leaves labels as they are. Any but `size` puts them into a corner
+            and adds the ``shape`` i32 [2] that they had.
     """
     features = _builder(split.directory).info.features
     depth_type = tf.uint8 if split.depth_bits == 8 else tf.uint16
@@ -302,18 +306,24 @@ def _decoded(
         image, label = (features[key].decode_example(example[key]) for key in ("image", "label"))
         # An 8-bit map among 16-bit ones is scaled by 257.
         depth = tf.io.decode_png(example["depth"], channels=1, dtype=depth_type)
+        shape, largest = tf.shape(label)[:2], _largest(label)
+        if label_size:
+            place = fit.square if label_size == size else fit.corner
+            label = place(label, label_size, fit.nearest, labels.IGNORE)
         return {
             "image": fit.square(image, size, fit.image, letterbox.OUTSIDE),
             "depth": fit.square(depth, size, fit.depth, 0),
-            "label": (
-                fit.square(label, label_size, fit.nearest, labels.IGNORE) if label_size else label
-            )[..., 0],
+            "label": label[..., 0],
             "has_depth": example["has_depth"],
             "index": tf.cast(row, tf.int32),
-            "largest": tf.reduce_max(tf.where(label == labels.IGNORE, tf.zeros_like(label), label)),
-        }
+            "largest": largest,
+        } | ({} if label_size in (None, size) else {"shape": shape})
 
     return stream.map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def _largest(label: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_max(tf.where(label == labels.IGNORE, tf.zeros_like(label), label))
 
 
 def _checked(split: Split, stream: tf.data.Dataset, batched: bool = True) -> Iterator[Batch]:

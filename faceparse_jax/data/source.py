@@ -16,7 +16,7 @@ def module(kind: str) -> ModuleType:
     """The module that reads ``tfds`` or ``arrays``.
 
     Raises:
-        InputError: another kind.
+        InputError: another kind, or no TensorFlow for ``tfds``.
     """
     if kind not in _MODULES:
         raise InputError(
@@ -25,4 +25,12 @@ def module(kind: str) -> ModuleType:
             " or ".join(map(repr, _MODULES)),
             "set --config.data.source=tfds",
         )
-    return importlib.import_module(_MODULES[kind])
+    try:
+        return importlib.import_module(_MODULES[kind])
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"config.data.source {kind!r}",
+            f"no module {error.name}",
+            "what requirements.txt lists",
+            "install it, or read decoded files: --config.data.source=arrays",
+        ) from error

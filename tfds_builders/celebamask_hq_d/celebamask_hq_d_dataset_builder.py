@@ -33,12 +33,12 @@ def official_split(celeba_number: int) -> str:
     return "validation" if celeba_number <= 182_637 else "test"
 
 
-def read_mapping(text: str, where: str) -> dict[str, str]:
+def read_mapping(text: str, where: str) -> tuple[dict[str, str], list[InputError]]:
     """Split by image id from `CelebA-HQ-to-CelebA-mapping.txt`.
 
-    Raises:
-        InputError: lines that are not `idx orig_idx orig_file ...` with the number in
-            orig_file one above orig_idx, or an idx given twice.
+    Returns:
+        Also a fault for each line that is not `idx orig_idx orig_file ...` with the number
+        in orig_file one above orig_idx, or whose idx an earlier one has.
     """
     splits, faults = {}, []
     for number, line in enumerate(text.splitlines(), 1):
@@ -58,45 +58,41 @@ def read_mapping(text: str, where: str) -> dict[str, str]:
             )
         else:
             splits[str(int(columns[0]))] = official_split(int(file))
-    files.raise_faults(where, faults)
-    return splits
+    return splits, faults
 
 
 def find(manual_dir: pathlib.Path, order: str) -> benchmark.Source:
     """The files of every photograph by split, from the names alone; see `Benchmark.find`."""
     archive = files.open_archive(manual_dir, _NAME, _IMAGES)
     depth = files.open_depth(manual_dir, f"{_NAME}-D")
-    faults, surplus = [], []
+    surplus = []
 
     def fault(name: str, found: str, expected: str) -> None:
         faults.append(InputError(archive.where(name), found, expected, _AGAIN))
 
     if _MAPPING not in archive.names:
         raise InputError(f"{archive.root}/{_MAPPING}", "no such file", "the mapping file", _AGAIN)
-    splits = read_mapping(
-        archive.read(_MAPPING).decode("utf-8", "replace"), archive.where(_MAPPING)
-    )
+    text = archive.read(_MAPPING).decode("utf-8-sig", "replace")
+    splits, faults = read_mapping(text, archive.where(_MAPPING))
     photos, masks = {}, collections.defaultdict(dict)
     for name in archive.names:
         folder = name.partition("/")[0]
-        if folder == _IMAGES and name.endswith(".jpg"):
-            first = photos.setdefault(files.file_id(name), name)
-            if first != name:
-                fault(name, "a second image of this id", f"only {archive.where(first)}")
-        elif folder == _MASKS and name.endswith(".png"):
+        if folder == _IMAGES and name.lower().endswith((".jpg", ".jpeg")):
+            faults += benchmark.claim(photos, files.file_id(name), name, archive.where, _AGAIN)
+        elif folder == _MASKS and name.lower().endswith(".png"):
             number, _, part = pathlib.PurePosixPath(name).stem.partition("_")
             if part not in labels.MERGE_ORDERS["official"]:
                 fault(name, f"a mask of {part!r}", "a part of the official list")
                 continue
-            first = masks[files.file_id(number)].setdefault(part, name)
-            if first != name:
-                fault(name, "a second mask of this part", f"only {archive.where(first)}")
+            named = masks[files.file_id(number)]
+            faults += benchmark.claim(named, part, name, archive.where, _AGAIN, "mask of this part")
         elif name != _MAPPING:
             surplus.append(name)
     for key, name in photos.items():
         if key not in splits:
             fault(name, f"an image that {_MAPPING} does not have", "a line for it")
     if not photos:
+        files.raise_faults(archive.root, benchmark.swapped(archive, _IMAGES, _MASKS, _AGAIN))
         raise InputError(f"{archive.root}/{_IMAGES}", "no .jpg", "0.jpg to 29999.jpg", _AGAIN)
     folders = {key: min(parts.values()) for key, parts in masks.items()}
     keys, wrong = benchmark.pair(photos, {"part masks": folders}, archive.where, _AGAIN)
@@ -108,7 +104,9 @@ def find(manual_dir: pathlib.Path, order: str) -> benchmark.Source:
         rows[splits[key]].append(row)
     make = functools.partial(_make, archive, depth, order)
     faults += wrong + depth_faults
-    return benchmark.Source(archive, depth, rows, faults, surplus + surplus_depth, make)
+    surplus += surplus_depth
+    absent = sorted(splits.keys() - photos.keys() - masks.keys(), key=int)
+    return benchmark.Source(archive, depth, rows, faults, surplus, make, absent)
 
 
 def _make(

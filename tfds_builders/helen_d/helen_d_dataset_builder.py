@@ -20,11 +20,11 @@ _AGAIN = "extract the archive of part labels again and run the same command"
 _PARTS = tuple(f"lbl{i:02d}" for i in range(labels.HELEN.num_classes))
 
 
-def read_list(text: str, where: str) -> list[str]:
+def read_list(text: str, where: str) -> tuple[list[str], list[InputError]]:
     """Ids of a split from lines `<n> , <id>`.
 
-    Raises:
-        InputError: a line of another form, or an id given twice.
+    Returns:
+        Also a fault for each line of another form, and for each id given twice.
     """
     ids, faults = [], []
     for number, line in enumerate(text.splitlines(), 1):
@@ -37,8 +37,7 @@ def read_list(text: str, where: str) -> list[str]:
             faults.append(InputError(f"{where}, line {number}", found, expected, _AGAIN))
         else:
             ids.append(match[1])
-    files.raise_faults(where, faults)
-    return ids
+    return ids, faults
 
 
 def read_soft_label(archive: files.Archive, parts: dict[str, str]) -> np.ndarray:
@@ -80,6 +79,7 @@ def find_smith(manual_dir: pathlib.Path) -> benchmark.Source:
         elif name not in _LISTS.values():
             surplus.append(name)
     if not photos:
+        files.raise_faults(archive.root, benchmark.swapped(archive, "images", "labels", _AGAIN))
         raise InputError(f"{archive.root}/images", "no .jpg", "photographs", _AGAIN)
     for key, parts in maps.items():
         missing = [part for part in _PARTS if part not in parts]
@@ -96,7 +96,9 @@ def find_smith(manual_dir: pathlib.Path) -> benchmark.Source:
         if file not in archive.names:
             faults.append(InputError(f"{archive.root}/{file}", "no such file", "a list", _AGAIN))
             continue
-        ids = read_list(archive.read(file).decode("utf-8", "replace"), archive.where(file))
+        text = archive.read(file).decode("utf-8-sig", "replace")
+        ids, wrong_lines = read_list(text, archive.where(file))
+        faults += wrong_lines
         for key in ids:
             if listed.setdefault(key, file) != file or key not in photos:
                 found = f"{key}, " + ("without image" if key not in photos else "also listed in ")

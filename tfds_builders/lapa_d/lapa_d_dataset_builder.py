@@ -25,7 +25,7 @@ def read_landmarks(data: bytes, where: str) -> np.ndarray:
     Raises:
         InputError: another number of lines, or lines that are not two finite numbers.
     """
-    lines = data.decode("utf-8", "replace").split("\n")
+    lines = data.decode("utf-8-sig", "replace").split("\n")
     lines = [line for line in (line.strip() for line in lines) if line]
     expected = f"a line {NUM_LANDMARKS} and {NUM_LANDMARKS} lines of x and y"
     if not lines or lines[0] != str(NUM_LANDMARKS) or len(lines) != NUM_LANDMARKS + 1:
@@ -55,14 +55,12 @@ def find(manual_dir: pathlib.Path) -> benchmark.Source:
         else:
             named = found[split, kind]
             faults += benchmark.claim(named, files.file_id(file), name, archive.where, _AGAIN)
+    for split in _FOLDERS:
+        faults += benchmark.swapped(archive, f"{split}/images", f"{split}/labels", _AGAIN)
     if not any(found[split, "images"] for split in _FOLDERS):
-        swapped = any(name.lower().endswith(".png") and "/images/" in name for name in surplus)
-        raise InputError(
-            f"{archive.root}/train/images",
-            "PNG files, as labels are: the folders look swapped" if swapped else "no .jpg",
-            "photographs (.jpg) in images, label maps (.png) in labels",
-            _AGAIN,
-        )
+        files.raise_faults(archive.root, faults)
+        where = f"{archive.root}/train/images"
+        raise InputError(where, "no .jpg", "photographs (.jpg)", _AGAIN)
     complete, owner = {}, {}
     for split in _FOLDERS:
         parts = {
