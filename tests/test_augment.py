@@ -36,6 +36,19 @@ def test_identity_without_any_change():
     np.testing.assert_allclose(out["depth"], A.normalise_depth(jnp.asarray(data["depth"])))
 
 
+def test_16_bit_depth_is_augmented_as_its_8_bit_twin_and_keeps_finer_steps():
+    data = batch()
+    wide = data | {"depth": data["depth"].astype(np.uint16) * 257}
+    options = {"crop": 12, "scales": (0.75, 1.5), "rotate": 10.0, "flip": 0.5}
+    narrow, deep = run(1, data, **options), run(1, wide, **options)
+    np.testing.assert_allclose(deep["depth"], narrow["depth"], atol=1e-5)
+    np.testing.assert_array_equal(deep["label"], narrow["label"])
+    finer = data | {"depth": np.where(wide["depth"] > 0, wide["depth"] + 100, 0).astype(np.uint16)}
+    step = run(0, finer, crop=SIZE)["depth"] - run(0, wide, crop=SIZE)["depth"]
+    expected = np.where(data["depth"] > 0, 100 / 65535 * 2, 0)
+    np.testing.assert_allclose(step, expected, atol=1e-6)
+
+
 def test_flip_is_an_involution_and_swaps_sides():
     data = batch()
     once = run(0, data, crop=SIZE, flip=1.0)
