@@ -19,7 +19,9 @@ def get_config() -> ConfigDict:
     # Shares of the training examples that keep depth and label: nested, by a hash of the id.
     c.data.depth_fraction = 1.0
     c.data.label_fraction = 1.0
-    c.data.depth_share = 0.0  # of the rows of a batch, drawn from examples with depth alone
+    # Of the rows of a batch, drawn from the examples that keep depth or label alone.
+    c.data.depth_share = 0.0
+    c.data.label_share = 0.0
 
     c.augment = ConfigDict()
     c.augment.crop = 448  # side of the training crop

@@ -1,5 +1,6 @@
 """The training run, read top to bottom."""
 
+import dataclasses
 import functools
 import json
 import pathlib
@@ -76,7 +77,8 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
     nets = from_config.nets(config, scheme.num_classes)
     augment = from_config.augment(config, scheme)
     best_route(config, nets)
-    scarcity = Scarcity(config.data.depth_fraction, config.data.label_fraction)
+    names = (field.name for field in dataclasses.fields(Scarcity))
+    scarcity = Scarcity(**{name: config.data[name] for name in names})
     kept = _kept(data, train_split, scarcity)
     host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
     validate_batches = functools.partial(
@@ -153,7 +155,6 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
         shuffle_buffer=config.data.shuffle_buffer,
         cache=config.data.cache,
         scarcity=scarcity,
-        depth_share=config.data.depth_share,
         **host,
     )
 

@@ -1,5 +1,6 @@
 """Scarce depth and labels, arrays in files, pictures in their square."""
 
+import dataclasses
 import errno
 import functools
 import itertools
@@ -98,9 +99,8 @@ def test_arrays_give_the_batches_of_the_cached_pipeline(heads):
     assert splits[0] == splits[1]
     np.testing.assert_array_equal(pipeline.has_depth(splits[0]), arrays.has_depth(splits[1]))
     assert splits[0].with_depth == pipeline.has_depth(splits[0]).sum()
-    scarcity = batches.Scarcity(depth_fraction=0.5)
+    scarcity = batches.Scarcity(depth_fraction=0.5, depth_share=0.4, label_share=0.2)
     options = {"batch_size": 7, "size": 64, "seed": 3, "start_step": 5, "scarcity": scarcity}
-    options["depth_share"] = 0.4
     streams = [
         source.module(kind).train_batches(split, cache=True, **options)
         for kind, split in zip(KINDS, splits, strict=True)
@@ -113,9 +113,9 @@ def test_arrays_give_the_batches_of_the_cached_pipeline(heads):
 def test_a_share_of_every_batch_has_depth(heads, cache):
     """Both kinds of rows have whole epochs, are shared by hosts, and restart at any step."""
     split = both(heads, "train")[0]
-    scarcity = batches.Scarcity(depth_fraction=0.3)
+    scarcity = batches.Scarcity(depth_fraction=0.3, depth_share=0.5)
     options = {"batch_size": 8, "size": 64, "seed": 3, "scarcity": scarcity, "cache": cache}
-    make = functools.partial(pipeline.train_batches, split, depth_share=0.5, **options)
+    make = functools.partial(pipeline.train_batches, split, **options)
     found = list(itertools.islice(make(), 6))
     kept = np.flatnonzero(batches.hashed(pipeline.split_ids(split, range(24)), 0.3))
     drawn, rest = [], []
@@ -133,10 +133,33 @@ def test_a_share_of_every_batch_has_depth(heads, cache):
         same(mine, {k: v[4 * host : 4 * host + 4] for k, v in found[4].items()})
 
 
+@pytest.mark.parametrize("cache", [False, True])
+def test_rows_with_depth_and_rows_with_labels_side_by_side(heads, cache):
+    split = both(heads, "train")[0]
+    shares = {"depth_share": 0.25, "label_share": 0.5}
+    scarcity = batches.Scarcity(depth_fraction=0.2, label_fraction=0.4, **shares)
+    ids = pipeline.split_ids(split, range(24))
+    kept = {
+        what: set(np.flatnonzero(batches.hashed(ids, f))) for what, f in (("d", 0.2), ("l", 0.4))
+    }
+    options = {"batch_size": 8, "size": 64, "seed": 3, "scarcity": scarcity, "cache": cache}
+    made = pipeline.train_batches(split, **options)
+    every = batches.pools(scarcity, ids, np.ones(24, bool), 8)
+    assert [len(pool.rows) for pool in every] == [2, 2, 4]
+    assert sorted(np.concatenate([pool.rows for pool in every])) == list(range(8))
+    for _ in range(4):
+        batch = next(made)
+        assert set(batch["index"][every[1].rows]) <= kept["d"]
+        assert set(batch["index"][every[2].rows]) <= kept["l"]
+        assert (batch["label"][every[2].rows] != 255).any(axis=(1, 2)).all()
+    with pytest.raises(InputError, match="6 rows where 4 are left"):
+        batches.pools(dataclasses.replace(scarcity, depth_share=0.75), ids, np.ones(24, bool), 8)
+
+
 def test_depth_cannot_be_drawn_where_there_is_none(heads):
     split = both(heads, "train")[1]
-    options = {"batch_size": 8, "size": 64, "seed": 3, "depth_share": 0.5}
-    nothing = batches.Scarcity(depth_fraction=0.0)
+    options = {"batch_size": 8, "size": 64, "seed": 3}
+    nothing = batches.Scarcity(depth_fraction=0.0, depth_share=0.5)
     with pytest.raises(InputError, match=r"depth_share: found 0\.5 and no example with depth"):
         next(arrays.train_batches(split, scarcity=nothing, **options))
 

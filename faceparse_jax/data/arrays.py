@@ -26,12 +26,11 @@ from faceparse_jax.data.batches import (
     Scarcity,
     canvas,
     empty,
-    hashed,
     host_rows,
     on_canvas,
     padded,
     png_shape,
-    rows_with_depth,
+    pools,
     scarce,
     shuffled,
 )
@@ -151,7 +150,6 @@ def train_batches(
     shuffle_buffer: int = 0,
     cache: bool = False,
     scarcity: Scarcity = EVERYTHING,
-    depth_share: float = 0.0,
     process_index: int = 0,
     process_count: int = 1,
 ) -> Iterator[Batch]:
@@ -164,9 +162,8 @@ def train_batches(
     del shuffle_buffer, cache
     rows = host_rows(batch_size, process_index, process_count)
     arrays, ids = _open(split, size)
-    kept = arrays["has_depth"] & hashed(ids, scarcity.depth_fraction)
-    with_depth, drawn = rows_with_depth(kept, batch_size, depth_share)
-    stream = shuffled(arrays, rows, batch_size, seed, start_step, with_depth, drawn)
+    drawn = pools(scarcity, ids, np.asarray(arrays["has_depth"]), batch_size)
+    stream = shuffled(arrays, rows, batch_size, seed, start_step, drawn)
     return stream if scarcity.whole else scarce(stream, ids, scarcity)
 
 

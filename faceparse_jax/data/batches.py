@@ -36,62 +36,35 @@ def host_rows(batch_size: int, process_index: int, process_count: int) -> range:
     return range(process_index * local, (process_index + 1) * local)
 
 
-def rows_with_depth(
-    with_depth: Bool[np.ndarray, " n"], batch_size: int, depth_share: float
-) -> tuple[Int[np.ndarray, " m"], int]:
-    """Examples that have depth, and how many rows of a batch are drawn from them alone.
-
-    Raises:
-        InputError: a share beyond 0 to 1, or no example with depth to draw.
-    """
-    drawn = round(depth_share * batch_size)
-    if not 0 <= depth_share <= 1 or (drawn and not with_depth.any()):
-        raise InputError(
-            "config.data.depth_share",
-            f"{depth_share:g}" + ("" if with_depth.any() else " and no example with depth"),
-            "0 to 1, of examples with depth",
-            "set it to 0, or data.depth_fraction to 1",
-        )
-    return np.flatnonzero(with_depth), drawn
-
-
-def kind_and_rank(row: int, batch_size: int, drawn: int) -> tuple[bool, int]:
-    """Whether a row of a batch is one of the `drawn` ones, and its rank among its kind.
-
-    The drawn rows are spread evenly, so that every host and device has its share.
-    """
-    before, after = row * drawn // batch_size, (row + 1) * drawn // batch_size
-    return (True, before) if after > before else (False, row - before)
-
-
 def shuffled(
     arrays: Batch,
     rows: range,
     batch_size: int,
     seed: int,
     step: int,
-    with_depth: Int[np.ndarray, " m"] | None = None,
-    drawn: int = 0,
+    pools: Sequence["Pool"] | None = None,
 ) -> Iterator[Batch]:
     """Endless batches of these rows from `step` on; each epoch has its own permutation.
 
     Args:
         arrays: the whole split, with ``index`` among the keys.
         rows: the host's rows of every global batch of `batch_size` rows.
-        with_depth, drawn: see `rows_with_depth`; the drawn rows have epochs of their own.
+        pools: see `pools`; all rows from all examples where None.
     """
-    pools = {False: np.arange(len(arrays["index"])), True: with_depth}
-    sizes = {False: batch_size - drawn, True: drawn}
+    pools = pools or [Pool(np.arange(len(arrays["index"])), np.arange(batch_size))]
+    place = {row: (n, rank) for n, pool in enumerate(pools) for rank, row in enumerate(pool.rows)}
 
-    @functools.lru_cache(maxsize=4)
-    def order(kind, epoch):
-        key = (seed, epoch, 1) if kind else (seed, epoch)
-        return pools[kind][np.random.default_rng(key).permutation(len(pools[kind]))]
+    @functools.lru_cache(maxsize=8)
+    def order(number, epoch):
+        key = (seed, epoch, number) if number else (seed, epoch)
+        examples = pools[number].examples
+        return examples[np.random.default_rng(key).permutation(len(examples))]
 
     def example(row):
-        kind, rank = kind_and_rank(row, batch_size, drawn)
-        epoch, place = divmod(step * sizes[kind] + rank, len(pools[kind]))
-        return order(kind, epoch)[place]
+        number, rank = place[row]
+        pool = pools[number]
+        epoch, position = divmod(step * len(pool.rows) + rank, len(pool.examples))
+        return order(number, epoch)[position]
 
     while True:
         chosen = np.array([example(row) for row in rows])
@@ -229,19 +202,28 @@ def hashed(ids: Sequence[str], fraction: float) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Scarcity:
-    """Which share of the training examples keeps its depth and its label.
+    """Which training examples keep depth and label, and how often these come.
 
-    Both use one hash of the id: at equal fractions the same examples keep both.
+    Attributes:
+        depth_fraction, label_fraction: of the examples, keep depth and label. Both use one
+            hash of the id: at equal fractions the same examples keep both.
+        depth_share, label_share: of the rows of a batch, drawn from the examples that keep
+            depth or label, in epochs of their own; all other rows are drawn from all.
     """
 
     depth_fraction: float = 1.0
     label_fraction: float = 1.0
+    depth_share: float = 0.0
+    label_share: float = 0.0
 
     def __post_init__(self):
-        for name in ("depth_fraction", "label_fraction"):
+        for name in ("depth_fraction", "label_fraction", "depth_share", "label_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(
-                    f"config.data.{name}", f"{getattr(self, name)}", "0 to 1", "set it to 1"
+                    f"config.data.{name}",
+                    f"{getattr(self, name)}",
+                    "0 to 1",
+                    f"set it to {1 if name.endswith('fraction') else 0}",
                 )
 
     @property
@@ -258,6 +240,57 @@ class Scarcity:
 
 
 EVERYTHING = Scarcity()
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool:
+    """Examples that some rows of every batch are drawn from.
+
+    Attributes:
+        examples: their rows in the split, i64 [m].
+        rows: the rows of a global batch that are drawn from them, i64 [n].
+    """
+
+    examples: Int[np.ndarray, " m"]
+    rows: Int[np.ndarray, " n"]
+
+
+def _spread(rows: Int[np.ndarray, " n"], count: int) -> Bool[np.ndarray, " n"]:
+    """Chooses `count` of the rows evenly, so that every host and device has its share."""
+    before = np.arange(len(rows)) * count // max(len(rows), 1)
+    after = np.arange(1, len(rows) + 1) * count // max(len(rows), 1)
+    return after > before
+
+
+def pools(
+    scarcity: Scarcity, ids: Sequence[str], has_depth: Bool[np.ndarray, " n"], batch_size: int
+) -> list[Pool]:
+    """All examples, those that keep depth, and those that keep their label.
+
+    Raises:
+        InputError: no example to draw a row from, or shares that are more than the batch.
+    """
+    kept = {
+        "label": hashed(ids, scarcity.label_fraction),
+        "depth": has_depth & hashed(ids, scarcity.depth_fraction),
+    }
+    rest, chosen = np.arange(batch_size), {}
+    for what, keeps in kept.items():
+        share = getattr(scarcity, f"{what}_share")
+        count = round(share * batch_size)
+        if count > len(rest) or (count and not keeps.any()):
+            raise InputError(
+                f"config.data.{what}_share",
+                f"{share:g}"
+                + ("" if keeps.any() else f" and no example with {what}")
+                + (f", {count} rows where {len(rest)} are left" if count > len(rest) else ""),
+                f"at most the rest of the batch, of examples with {what}",
+                f"set it to 0, or data.{what}_fraction to 1",
+            )
+        mine = _spread(rest, count)
+        chosen[what] = Pool(np.flatnonzero(keeps), rest[mine])
+        rest = rest[~mine]
+    return [Pool(np.arange(len(ids)), rest), chosen["depth"], chosen["label"]]
 
 
 def scarce(stream: Iterator[Batch], ids: Sequence[str], scarcity: Scarcity) -> Iterator[Batch]:

@@ -28,14 +28,12 @@ from faceparse_jax.data.batches import (
     Scarcity,
     canvas,
     empty,
-    hashed,
     host_rows,
     in_corner,
-    kind_and_rank,
     on_canvas,
     padded,
     png_shape,
-    rows_with_depth,
+    pools,
     scarce,
     shuffled,
 )
@@ -115,7 +113,6 @@ def train_batches(
     shuffle_buffer: int = 2048,
     cache: bool = False,
     scarcity: Scarcity = EVERYTHING,
-    depth_share: float = 0.0,
     process_index: int = 0,
     process_count: int = 1,
 ) -> Iterator[Batch]:
@@ -134,41 +131,50 @@ def train_batches(
             of an epoch is possible.
         cache: decode and resize once and keep `num_examples` * `size`**2 * 5 bytes in
             memory. The shuffle is then full, and in another order than without.
-        scarcity: depth and labels that are taken away.
-        depth_share: of the rows of a batch, drawn from the examples that keep their depth,
-            in epochs of their own. 0 draws all rows from all examples.
+        scarcity: depth and labels that are taken away, and rows drawn from what keeps them.
 
     Raises:
         InputError: the hosts cannot share the batch, the cache would exceed
             `CACHE_LIMIT`, or (while iterating) a label has a value outside the scheme.
     """
     rows = host_rows(batch_size, process_index, process_count)
-    with_depth, drawn = None, 0
-    if depth_share:
-        kept = has_depth(split) & hashed(_ids(split), scarcity.depth_fraction)
-        with_depth, drawn = rows_with_depth(kept, batch_size, depth_share)
+    drawn = None
+    if scarcity.depth_share or scarcity.label_share:
+        drawn = pools(scarcity, _ids(split), has_depth(split), batch_size)
     if cache:
         arrays = _cache(split, size, size)
-        stream = shuffled(arrays, rows, batch_size, seed, start_step, with_depth, drawn)
+        stream = shuffled(arrays, rows, batch_size, seed, start_step, drawn)
     else:
-        stream = _endless(split, seed, start_step * (batch_size - drawn), shuffle_buffer)
-        if drawn:
-            scarce_stream = _endless(split, seed, start_step * drawn, shuffle_buffer, with_depth)
-            kinds = [kind_and_rank(row, batch_size, drawn)[0] for row in range(batch_size)]
-            pattern = tf.data.Dataset.from_tensor_slices(np.array(kinds, np.int64)).repeat()
-            stream = tf.data.Dataset.choose_from_datasets([stream, scarce_stream], pattern)
+        if drawn is None:
+            stream = _endless(split, seed, start_step * batch_size, shuffle_buffer)
+        else:
+            streams, pattern = [], np.zeros(batch_size, np.int64)
+            for number, pool in enumerate(drawn):
+                if len(pool.rows):
+                    pattern[pool.rows] = len(streams)
+                    start = start_step * len(pool.rows)
+                    one = _endless(split, seed, start, shuffle_buffer, pool.examples, number)
+                    streams.append(one)
+            which = tf.data.Dataset.from_tensor_slices(pattern).repeat()
+            stream = tf.data.Dataset.choose_from_datasets(streams, which)
         stream = _decoded(split, _rows_of_host(stream, rows, batch_size), size, size)
         stream = _checked(split, stream.batch(len(rows), drop_remainder=True))
     return stream if scarcity.whole else scarce(stream, _ids(split), scarcity)
 
 
 def _endless(
-    split: Split, seed: int, start: int, shuffle_buffer: int, chosen: np.ndarray | None = None
+    split: Split,
+    seed: int,
+    start: int,
+    shuffle_buffer: int,
+    chosen: np.ndarray | None = None,
+    number: int = 0,
 ) -> tf.data.Dataset:
     """(row, encoded example) of shuffled epochs, from the position `start` on.
 
     Args:
         chosen: rows that take part, None for all.
+        number: of the stream; each has orders of its own.
     """
     encoded = _encoded(split)
     count = split.num_examples
@@ -178,9 +184,9 @@ def _endless(
         count = len(chosen)
     first, skipped = divmod(start, count)
 
-    def epoch(number):
+    def epoch(count):
         # Far apart, so that runs with neighbouring seeds share no order.
-        order = tf.cast(seed, tf.int64) * 1_000_003 + number
+        order = tf.cast(seed, tf.int64) * 1_000_003 + count + (number << 40)
         return encoded.shuffle(shuffle_buffer, seed=order, reshuffle_each_iteration=False)
 
     return tf.data.Dataset.range(first, np.iinfo(np.int64).max).flat_map(epoch).skip(skipped)
