@@ -3,8 +3,9 @@
 # ./run.sh study     the demo's study: scarce depth, three seeds, tables and a plot
 # ./run.sh install   only makes the virtual environment
 # ./run.sh test      lint and tests with coverage
+# ./run.sh make_depth --images PHOTOS --out DEPTH   depth maps for photographs, by a face mesh
 # ./run.sh lock      writes constraints.txt anew from the environment
-# VENV names another folder for the environment, DEMO and STUDY others for what they write.
+# VENV names another folder for the environment, VENV_DEPTH for make_depth's, DEMO and STUDY others for what they write.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 venv=${VENV:-.venv}
@@ -23,16 +24,19 @@ find_python() {
   fail "python3: found $(python3 --version 2>&1 || true), expected Python 3.11 or newer; next: install it, or name it with PYTHON=/path/to/python3.11"
 }
 
-install() {
-  local stamp=$venv/requirements.sha256 want
-  want=$(cat requirements.txt constraints.txt | sha256sum)
+# install_into FOLDER REQUIREMENTS [CONSTRAINTS]
+install_into() {
+  local stamp=$1/requirements.sha256 want
+  want=$(cat "${@:2}" | sha256sum)
   if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then return; fi
-  [ -x "$python" ] || "$(find_python)" -m venv "$venv" ||
+  [ -x "$1/bin/python" ] || "$(find_python)" -m venv "$1" ||
     fail "venv: found none, expected Python's venv module; next: install python3-venv"
-  echo "installing requirements.txt into $venv (some minutes)"
-  "$python" -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
+  echo "installing $2 into $1 (some minutes)"
+  "$1/bin/python" -m pip install --quiet --disable-pip-version-check -r "$2" ${3:+-c "$3"}
   echo "$want" >"$stamp"
 }
+
+install() { install_into "$venv" requirements.txt constraints.txt; }
 
 lock() {
   install
@@ -83,11 +87,19 @@ study() {
   echo "Tables, plot, scores and record: $out/tables.md, plot.png, results.csv, record.json"
 }
 
+make_depth() {
+  # An environment of its own: MediaPipe and TensorFlow need different versions of protobuf.
+  local own=${VENV_DEPTH:-.venv-depth}
+  install_into "$own" requirements-depth.txt
+  exec "$own/bin/python" -m tfds_builders.make_depth "$@"
+}
+
 case ${1:-demo} in
   demo) demo ;;
   study) study ;;
   install) install ;;
   test) shift; run_tests "$@" ;;
   lock) lock ;;
-  *) fail "run.sh: found '$1', expected no argument, study, install, test or lock; next: ./run.sh" ;;
+  make_depth) shift; make_depth "$@" ;;
+  *) fail "run.sh: found '$1', expected no argument, study, install, test, lock or make_depth; next: ./run.sh" ;;
 esac
