@@ -6,8 +6,11 @@ what inference needs in an item of its own, so that it is restored without optim
 state and strictly: a missing, surplus or misshaped tensor is an error.
 """
 
+import contextlib
 import json
 import pathlib
+import shutil
+import sys
 from typing import Any
 
 import jax
@@ -15,15 +18,33 @@ import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
 from faceparse_jax.errors import InputError
-from faceparse_jax.sharding import replicated
+from faceparse_jax.provenance import checksum
+from faceparse_jax.sharding import is_lead, replicated
 from faceparse_jax.state import TrainState
 
 Meta = dict[str, Any]
 
+_FULL_DISK = 2**26  # bytes; no checkpoint fits
 
-def _manager(directory: pathlib.Path, keep: int | None, asynchronous: bool = True):
+
+def disk_is_full(workdir: pathlib.Path, error: Exception) -> bool:
+    """Whether the disk has no room, by what failed or by what is left."""
+    return "No space left" in str(error) or shutil.disk_usage(workdir).free < _FULL_DISK
+
+
+def full_disk(workdir: pathlib.Path) -> InputError:
+    """What to tell where the disk has no room."""
+    return InputError(
+        str(workdir),
+        "a full disk",
+        "room for checkpoints",
+        "make room and run the same command; what was finished is kept",
+    )
+
+
+def _manager(directory: pathlib.Path, keep: int, read_only: bool):
     options = ocp.CheckpointManagerOptions(
-        max_to_keep=keep, enable_async_checkpointing=asynchronous, create=keep is not None
+        max_to_keep=None if read_only else keep, read_only=read_only, create=not read_only
     )
     return ocp.CheckpointManager(directory.resolve(), options=options)
 
@@ -38,20 +59,42 @@ class Checkpoints:
     Args:
         workdir: the run's folder.
         keep: how many of the latest checkpoints stay.
+        read_only: for a look at the checkpoints of a run.
     """
 
-    def __init__(self, workdir: pathlib.Path, keep: int):
-        folder = pathlib.Path(workdir) / "checkpoints"
-        self._last = _manager(folder / "last", keep)
+    def __init__(self, workdir: pathlib.Path, keep: int, read_only: bool = False):
+        self._folder = pathlib.Path(workdir) / "checkpoints"
+        self._read_only = read_only
+        self._last = _manager(self._folder / "last", keep, read_only)
         # Kept apart: a best-score policy in one manager would drop the latest step.
-        self._best = _manager(folder / "best", 1)
+        self._best = _manager(self._folder / "best", 1, read_only)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self._last.close()
-        self._best.close()
+        with self._told():
+            self._last.close()
+            self._best.close()
+
+    @contextlib.contextmanager
+    def _told(self):
+        try:
+            yield
+        except Exception as error:  # a write in the background fails with any of several
+            if not disk_is_full(self._folder, error):
+                raise
+            raise full_disk(self._folder.parent) from error
+
+    def wait(self) -> None:
+        """Returns when everything is written.
+
+        Raises:
+            InputError: the disk is full; so do `save` and `save_best`.
+        """
+        with self._told():
+            self._last.wait_until_finished()
+            self._best.wait_until_finished()
 
     def save(self, state: TrainState, meta: Meta) -> None:
         """Writes a whole state in the background."""
@@ -60,8 +103,9 @@ class Checkpoints:
             return
         trees = self._trees(state)
         saves = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
-        meta = ocp.args.JsonSave(meta | {"step": step})
-        self._last.save(step, args=ocp.args.Composite(**saves, meta=meta))
+        meta = ocp.args.JsonSave(meta | {"step": step, "sha256": _checksums(trees)})
+        with self._told():
+            self._last.save(step, args=ocp.args.Composite(**saves, meta=meta))
 
     @staticmethod
     def _trees(state: TrainState) -> dict:
@@ -75,25 +119,78 @@ class Checkpoints:
         for old in self._best.all_steps():
             if old >= step:
                 self._best.delete(old)
-        chosen = state.ema or _inference(state)
-        self._best.save(
-            step,
-            args=ocp.args.Composite(
-                inference=ocp.args.StandardSave(chosen),
-                meta=ocp.args.JsonSave(meta | {"step": step}),
-            ),
+        trees = {"inference": state.ema or _inference(state)}
+        args = ocp.args.Composite(
+            inference=ocp.args.StandardSave(trees["inference"]),
+            meta=ocp.args.JsonSave(meta | {"step": step, "sha256": _checksums(trees)}),
         )
+        with self._told():
+            self._best.save(step, args=args)
 
-    def restore(self, state: TrainState, mesh: Mesh) -> tuple[TrainState, Meta] | None:
-        """The latest state, laid out over `mesh`, and its meta; None where there is none.
+    def restore(
+        self, state: TrainState, mesh: Mesh, before: int | None = None
+    ) -> tuple[TrainState, Meta] | None:
+        """The latest state that opens, laid out over `mesh`, and its meta.
+
+        Checkpoints that do not open, or whose values are not those that were written, are
+        named on standard error and, when an older one opens, moved to
+        ``checkpoints/damaged``.
 
         Args:
             state: a state, or its shapes, of the same networks and optimisers.
-        """
-        step = self._last.latest_step()
-        if step is None:
-            return None
+            before: only checkpoints of steps below this one.
 
+        Returns:
+            None where there is no checkpoint.
+
+        Raises:
+            InputError: there are some and none opens.
+        """
+        steps = sorted(self._last.all_steps(), reverse=True)
+        steps = [step for step in steps if before is None or step < before]
+        damaged: dict[int, str] = {}
+        for step in steps:
+            try:
+                restored = self._restore(step, state, mesh)
+            except Exception as error:  # orbax has no one exception for damage
+                damaged[step] = " ".join(str(error).split())[:200] or type(error).__name__
+                continue
+            for bad, reason in damaged.items():
+                self._set_aside(bad, reason, step)
+            return restored
+        if damaged:
+            told = "; ".join(f"step {step}: {reason}" for step, reason in damaged.items())
+            raise InputError(
+                str(self._folder / "last"),
+                f"no checkpoint that opens ({told})",
+                "one of this run's networks and code version",
+                f"go on with the code version that began the run, or remove {self._folder} to "
+                "start anew",
+            )
+        return None
+
+    def _set_aside(self, step: int, reason: str, instead: int) -> None:
+        folder = self._folder / "last" / str(step)
+        target = self._folder / "damaged" / str(step)
+        if is_lead():
+            print(
+                f"warning: {folder} is damaged ({reason}); going on from step {instead}"
+                + ("" if self._read_only else f", it is moved to {target}"),
+                file=sys.stderr,
+            )
+        if self._read_only:
+            return
+        if is_lead():
+            shutil.rmtree(target, ignore_errors=True)
+            target.parent.mkdir(exist_ok=True)
+            shutil.move(folder, target)
+        if jax.process_count() > 1:
+            from jax.experimental import multihost_utils
+
+            multihost_utils.sync_global_devices(f"damaged checkpoint {step}")
+        self._last.reload()
+
+    def _restore(self, step: int, state: TrainState, mesh: Mesh) -> tuple[TrainState, Meta]:
         place = replicated(mesh)
         targets = {
             name: ocp.args.StandardRestore(_like(tree, place))
@@ -102,6 +199,8 @@ class Checkpoints:
         restored = self._last.restore(
             step, args=ocp.args.Composite(**targets, meta=ocp.args.JsonRestore())
         )
+        trees = {name: restored[name] for name in targets}
+        _check(trees, restored["meta"], str(self._folder / "last" / str(step)))
         whole = TrainState(
             step=jax.device_put(jax.numpy.int32(step), place),
             **restored["inference"],
@@ -109,6 +208,25 @@ class Checkpoints:
             ema=restored["average"] if state.ema else {},
         )
         return whole, restored["meta"]
+
+
+def _checksums(trees: dict[str, Any]) -> dict[str, str]:
+    return {name: checksum(tree) for name, tree in trees.items()}
+
+
+def _check(trees: dict[str, Any], meta: Meta, where: str) -> None:
+    """Raises InputError where values are not those that were saved.
+
+    The files' own format would read flipped bytes as other numbers.
+    """
+    for name, value in meta.get("sha256", {}).items():
+        if name in trees and checksum(trees[name]) != value:
+            raise InputError(
+                f"{where}/{name}",
+                "other values than were written",
+                f"SHA-256 {value}",
+                "use another checkpoint of the run",
+            )
 
 
 def _like(tree: Any, place: jax.sharding.Sharding) -> Any:
@@ -130,8 +248,24 @@ def read_meta(workdir: pathlib.Path, which: str = "best") -> Meta:
             "a trained run",
             f"train first: python -m faceparse_jax.main --config configs/X.py --workdir {workdir}",
         )
-    text = (folder / str(max(steps)) / "meta" / "metadata").read_text()
-    return json.loads(text)
+    path = folder / str(max(steps)) / "meta" / "metadata"
+    try:
+        meta = json.loads(path.read_text())
+        if not isinstance(meta, dict) or "config" not in meta:
+            raise ValueError("no config in it")
+    except (OSError, ValueError) as error:
+        raise InputError(
+            str(path),
+            " ".join(str(error).split()),
+            "the meta of a checkpoint",
+            _other_checkpoint(which),
+        ) from error
+    return meta
+
+
+def _other_checkpoint(which: str) -> str:
+    other = "best" if which == "last" else "last"
+    return f"add --checkpoint={other}, or resume the run to write it anew"
 
 
 def load_inference(workdir: pathlib.Path, like: Any, which: str = "best") -> dict[str, dict]:
@@ -145,19 +279,22 @@ def load_inference(workdir: pathlib.Path, like: Any, which: str = "best") -> dic
     Raises:
         InputError: no checkpoint, or its tensors are not those of `like`.
     """
-    step = int(read_meta(workdir, which)["step"])
+    meta = read_meta(workdir, which)
+    step = int(meta["step"])
     folder = pathlib.Path(workdir).resolve() / "checkpoints" / which / str(step)
     average = folder / "average"
     source = average if average.is_dir() else folder / "inference"
     place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     try:
         with ocp.StandardCheckpointer() as reader:
-            return reader.restore(source, _like(like, place))
-    except (ValueError, KeyError) as error:
+            tree = reader.restore(source, _like(like, place))
+    except Exception as error:  # orbax has no one exception for damage
         reason = " ".join(str(error).split())[:300]
         raise InputError(
             str(folder),
-            f"other tensors ({reason})",
+            f"other or damaged tensors ({reason})",
             "the networks of the checkpoint's own config",
-            "evaluate with the code version that meta/metadata names",
+            f"{_other_checkpoint(which)}, or use the code version that meta/metadata names",
         ) from error
+    _check({source.name: tree}, meta, str(folder))
+    return tree

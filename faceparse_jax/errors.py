@@ -1,4 +1,7 @@
-"""The one exception for bad input: printed as a sentence, never as a traceback."""
+"""What ends a command early: printed as a sentence, never as a traceback."""
+
+import pathlib
+import signal
 
 
 class InputError(Exception):
@@ -11,9 +14,34 @@ class InputError(Exception):
         next_step: the next command or action that mends it.
     """
 
+    exit_status = 2
+
     def __init__(self, what: str, found: str, expected: str, next_step: str):
         super().__init__(f"{what}: found {found}, expected {expected}; next: {next_step}")
         self.what = what
         self.found = found
         self.expected = expected
         self.next_step = next_step
+
+
+class NonFiniteError(InputError):
+    """A term of the loss was NaN or infinite."""
+
+    exit_status = 3
+
+
+class Stopped(Exception):
+    """A signal asked a run to stop, and its state was saved.
+
+    Args:
+        workdir: the run's folder.
+        step: of the saved state.
+        signal_number: the signal; the exit status is 128 more, as shells have it.
+    """
+
+    def __init__(self, workdir: pathlib.Path, step: int, signal_number: int):
+        name = signal.Signals(signal_number).name
+        super().__init__(
+            f"{workdir}: stopped by {name}, saved at step {step}; next: the same command resumes"
+        )
+        self.exit_status = 128 + signal_number

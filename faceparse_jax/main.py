@@ -4,10 +4,14 @@
     python -m faceparse_jax.main --workdir runs/full --mode evaluate
     python -m faceparse_jax.main --workdir runs/full --mode predict --image photo.jpg --out parsed
     python -m faceparse_jax.main --workdir studies/one --mode study --config configs/studies/X.py
+    python -m faceparse_jax.main --workdir runs/full --mode replay
 
 Any key of the config can be overridden: ``--config.optim.rate=0.005``. Evaluation and
 prediction take networks and data from the run in the workdir; where evaluation is given
 ``--config`` too, its `eval` keys, `devices` and `data.data_dir` replace the run's own.
+
+Exit status: 0; 2 for bad input; 3 where the loss was not finite; 128 + N where signal N
+stopped a training run, whose state is then saved.
 """
 
 import os
@@ -23,10 +27,9 @@ os.environ.setdefault(
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from faceparse_jax.errors import InputError
+from faceparse_jax.errors import InputError, Stopped
 
-EXIT_BAD_INPUT = 2
-MODES = ("train", "evaluate", "predict", "study")
+MODES = ("train", "evaluate", "predict", "study", "replay")
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "An experiment in configs/.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "The run's folder.", required=True)
@@ -87,6 +90,10 @@ def run(_) -> None:
         from faceparse_jax.study import run_study
 
         run_study(_need_config(), workdir)
+    elif _MODE.value == "replay":
+        from faceparse_jax.replay import replay
+
+        replay(workdir, _config())
     else:
         from faceparse_jax.predict import load, predict_files
 
@@ -114,7 +121,10 @@ def main() -> None:
         app.run(run, flags_parser=_parse)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(EXIT_BAD_INPUT)
+        sys.exit(error.exit_status)
+    except Stopped as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_status)
 
 
 def _parse(argv: list[str]) -> list[str]:

@@ -10,7 +10,6 @@ import dataclasses
 import json
 import pathlib
 import re
-import shutil
 import sys
 import time
 from typing import Any
@@ -18,15 +17,20 @@ from typing import Any
 import jax
 import ml_collections
 
-from faceparse_jax import evaluate, from_config, provenance, sharding, study_report
-from faceparse_jax.errors import InputError
+from faceparse_jax import (
+    checkpoints,
+    evaluate,
+    from_config,
+    provenance,
+    sharding,
+    study_report,
+)
+from faceparse_jax.errors import InputError, Stopped
 from faceparse_jax.train import train
 from faceparse_jax.trained import load_trained
 
 ARM = "arm:"
 """Before the name of an arm, as ``train.translator_from``: that arm's run of the same seed."""
-
-_FULL_DISK = 2**26  # bytes; no checkpoint fits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,15 +168,12 @@ def run_study(study: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
         print(f"run {number} of {len(todo)}: {run.name}")
         try:
             _execute(run, study.checkpoint, {(r.arm, r.condition, r.seed): r for r in runs})
+        except Stopped:
+            raise
         except Exception as error:  # whatever it was, the other runs go on
+            if checkpoints.disk_is_full(workdir, error):
+                raise checkpoints.full_disk(workdir) from error
             reason = " ".join(str(error).split())[:300] or type(error).__name__
-            if _disk_is_full(workdir, reason):
-                raise InputError(
-                    str(workdir),
-                    "a full disk",
-                    "room for checkpoints",
-                    "make room and run the same command; finished runs are kept",
-                ) from error
             print(f"failed: {run.name}: {reason}", file=sys.stderr)
             failures.append(f"{run.name} ({reason})")
         jax.clear_caches()
@@ -203,10 +204,6 @@ def _finished(run: Run) -> bool:
             f"give the same config, another --workdir, or remove {run.folder}",
         )
     return True
-
-
-def _disk_is_full(workdir: pathlib.Path, reason: str) -> bool:
-    return "No space left" in reason or shutil.disk_usage(workdir).free < _FULL_DISK
 
 
 def _execute(run: Run, checkpoint: str, others: dict[tuple, Run]) -> None:

@@ -6,7 +6,7 @@ from configs.studies import arms, celebamask_hq_d
 def get_config():
     run = celebamask_hq_d.get_config().base
     run.data.depth_fraction = 0.05
-    c = arms.study("CelebAMask-HQ-D, estimated depth of 5 %, 96 px, width 0.5", run)
+    c = arms.study("CelebAMask-HQ-D, estimated depth of 5 %, 96 px, width 0.25", run)
     c.arms = (
         arms.RGB_ALONE,
         arms.DEPTH_ALONE,

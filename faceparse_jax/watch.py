@@ -1,0 +1,99 @@
+"""What ends a run early: numbers that are not finite, and signals."""
+
+import contextlib
+import json
+import math
+import pathlib
+import signal
+from collections.abc import Callable, Iterator, Mapping
+
+import jax
+import numpy as np
+
+from faceparse_jax.errors import NonFiniteError
+
+NON_FINITE = "non_finite.json"
+"""In the workdir: step, terms and examples where a run met a number that is not finite."""
+
+
+class Watch:
+    """Keeps the losses of the steps since the last look, on the device.
+
+    Args:
+        workdir: of the run.
+        ids: rows of the training split to the examples' ids.
+        lead: whether this process writes.
+    """
+
+    def __init__(self, workdir: pathlib.Path, ids: Callable[[np.ndarray], list[str]], lead: bool):
+        self._workdir, self._ids, self._lead = workdir, ids, lead
+        self._steps: list[tuple[int, dict[str, jax.Array], np.ndarray]] = []
+
+    def add(self, step: int, scalars: Mapping[str, jax.Array], index: np.ndarray) -> None:
+        """Remembers a step's loss terms and the rows of its batch; waits for nothing."""
+        terms = {k: v for k, v in scalars.items() if k.startswith("loss")}
+        self._steps.append((step, terms, index))
+
+    def look(self) -> None:
+        """Checks the steps since the last look.
+
+        Raises:
+            NonFiniteError: a term was not finite; the first such step is in `NON_FINITE`.
+        """
+        steps, self._steps = self._steps, []
+        for (step, _, index), terms in zip(
+            steps, jax.device_get([terms for _, terms, _ in steps]), strict=True
+        ):
+            bad = {name: str(float(v)) for name, v in terms.items() if not math.isfinite(v)}
+            if bad:
+                self._tell(step, bad, index)
+
+    def _tell(self, step: int, bad: Mapping[str, str], index: np.ndarray) -> None:
+        ids = self._ids(index)
+        if self._lead:
+            record = {"step": step, "terms": dict(bad), "examples": ids}
+            (self._workdir / NON_FINITE).write_text(json.dumps(record, indent=1) + "\n")
+        terms = ", ".join(f"{name} = {value}" for name, value in bad.items())
+        raise NonFiniteError(
+            f"{self._workdir}, step {step}",
+            f"{terms} (batch of {', '.join(ids)})",
+            "finite numbers; checkpoints before that step are kept",
+            f"python -m faceparse_jax.main --mode replay --workdir {self._workdir}; then lower "
+            "config.optim.rate, or mend these examples",
+        )
+
+
+@contextlib.contextmanager
+def signals() -> Iterator[Callable[[int], int]]:
+    """Catches SIGTERM and SIGINT once; a second one acts as if nothing had caught it.
+
+    Yields:
+        A function of the step that returns the signal that came, 0 for none. Over several
+        processes all of them get it at the same step, from JAX's preemption service, which
+        catches SIGTERM alone.
+    """
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        def reached(step: int) -> int:
+            return signal.SIGTERM if multihost_utils.reached_preemption_sync_point(step) else 0
+
+        yield reached
+        return
+    came, before = [], {}
+
+    def catch(number, _):
+        came.append(number)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            before[number] = signal.signal(number, catch)
+    except ValueError:
+        pass  # not in the main thread, which alone may catch signals
+    try:
+        yield lambda step: came[0] if came else 0
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
