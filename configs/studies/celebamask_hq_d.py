@@ -10,6 +10,7 @@ def get_config():
     run.augment.crop = 96
     run.model.width = 0.25
     run.model.translator_features = 12
+    run.optim.rate = 3e-3  # by configs/studies/rates.py
     run.optim.translator_rate = 1e-3
     # Half the rows of the joint systems have depth: no fewer than half a baseline's.
     run.train.batch = 16
