@@ -88,4 +88,6 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _head(self, key: int) -> examples.Example:
         head = render_head(key, self.builder_config.size)
         has_depth = bool(head["depth"].any())
-        return examples.Example({**head, "id": f"{key:06d}", "has_depth": has_depth})
+        classes = tuple(np.unique(head["label"]).tolist())
+        made = {**head, "id": f"{key:06d}", "has_depth": has_depth}
+        return examples.Example(made, classes=classes)
