@@ -16,7 +16,7 @@ from faceparse_jax import evaluate, from_config, provenance, sharding, step
 from faceparse_jax.checkpoints import Checkpoints, Meta
 from faceparse_jax.data import source
 from faceparse_jax.data.augment import Augment
-from faceparse_jax.data.batches import Batch, Scarcity
+from faceparse_jax.data.batches import EVERYTHING, Batch, Scarcity, pools
 from faceparse_jax.data.prepared import Split
 from faceparse_jax.errors import InputError
 from faceparse_jax.optim import Optimizer
@@ -169,7 +169,7 @@ def accept(config: ml_collections.ConfigDict) -> Job:
         weights=weights,
         augment=from_config.augment(config, train_split.scheme),
         scarcity=scarcity,
-        kept=_kept(data, train_split, scarcity),
+        kept=_kept(data, train_split, scarcity, config.train.batch),
         best_route=_best_route(config, nets),
     )
     job.validation_batches()  # what it would refuse, now
@@ -212,17 +212,19 @@ def _with_translator(
     return state.replace(**new)
 
 
-def _kept(data, split: Split, scarcity: Scarcity) -> dict[str, int]:
+def _kept(data, split: Split, scarcity: Scarcity, batch_size: int) -> dict[str, int]:
     """How many training examples there are, and how many keep depth and label.
 
     Raises:
-        InputError: no example keeps its label, or none its depth although some should.
+        InputError: no example keeps its label, or none its depth although some should; rows
+            that cannot be drawn.
     """
     count = split.num_examples
-    if scarcity.whole:
+    if scarcity == EVERYTHING:
         return {"all": count, "depth": split.with_depth, "label": count}
-    ids = data.split_ids(split, range(count))
-    kept = scarcity.counts(ids, data.has_depth(split))
+    ids, has_depth = data.split_ids(split, range(count)), data.has_depth(split)
+    pools(scarcity, ids, has_depth, batch_size)  # what it would refuse
+    kept = scarcity.counts(ids, has_depth)
     for what, fraction in (("depth", scarcity.depth_fraction), ("label", scarcity.label_fraction)):
         if not kept[what] and (fraction or what == "label"):
             raise InputError(

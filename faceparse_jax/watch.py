@@ -58,8 +58,8 @@ class Watch:
             f"{self._workdir}, step {step}",
             f"{terms} (batch of {', '.join(ids)})",
             "finite numbers; checkpoints before that step are kept",
-            f"python -m faceparse_jax.main --mode replay --workdir {self._workdir}; then lower "
-            "config.optim.rate, or mend these examples",
+            f"python -m faceparse_jax.main --mode replay --workdir {self._workdir}; then mend "
+            "these examples, or lower config.optim.rate in another --workdir",
         )
 
 

@@ -110,6 +110,14 @@ def test_a_fraction_that_leaves_nothing_is_refused(data_dir, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_rows_that_cannot_be_drawn_are_refused_before_anything_is_written(data_dir, tmp_path):
+    config = tiny_config(data_dir)
+    config.data.depth_fraction, config.data.depth_share = 0.0, 0.5
+    with pytest.raises(InputError, match=r"depth_share: found 0\.5 and no example with depth"):
+        train(config, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_another_config_is_refused(data_dir, workdir):
     config = tiny_config(data_dir)
     config.optim.rate = 0.5

@@ -9,6 +9,6 @@ def get_config():
     c.base.eval.split = "validation"
     c.base.data.depth_fraction = 0.01
     c.seeds = (0,)
-    c.conditions = tuple((f"rate {rate:g}", (("optim.rate", rate),)) for rate in (1e-3, 3e-3, 6e-3))
+    c.conditions = tuple((f"rate {rate:g}", (("optim.rate", rate),)) for rate in (1e-3, 3e-3))
     c.arms = (arms.DEPTH_ALONE, arms.RGB_ALONE, arms.TRANSLATION, arms.FULL)
     return c
