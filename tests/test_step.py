@@ -253,6 +253,8 @@ def test_evaluation_counts_each_pixel_of_valid_rows_once(full):
     batch = make_batch(3) | {"mask": np.arange(ROWS) < 6}
     batch["label"] = np.kron(batch["label"], np.ones((2, 2), int)).astype(np.uint8)
     batch["label"][0, :4] = 255
+    batch["size"] = np.full((ROWS, 2), 2 * SIZE, np.int32)
+    batch["window"] = np.tile(np.int32((0, 0, SIZE, SIZE)), (ROWS, 1))
     counts = jax.jit(functools.partial(eval_step, nets=nets, scoring=Scoring(CLASSES)))(
         state.variables(), batch
     )
