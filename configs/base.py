@@ -52,6 +52,8 @@ def get_config() -> ConfigDict:
     c.loss.temperature = 1.0  # logit temperature of mutual learning
     c.loss.stop_gradient = True  # the teacher of each direction stays fixed
     c.loss.mutual_trust = "always"  # or "confidence", "correct": weight of a teacher's pixels
+    c.loss.mutual_where = "frame"  # or "support": pixels where depth shows something
+    c.loss.e2e_to_translator = 1.0  # factor on the term's gradient into the translator
     c.loss.mutual_ramp_steps = 0  # the term grows from 0 over this many first steps
     c.loss.e2e_ramp_steps = 0
     c.loss.auxiliary = 1.0  # weight of the two auxiliary heads

@@ -50,6 +50,7 @@ def weights(config: Config) -> Weights:
             "config.loss.temperature", f"{loss.temperature}", "more than 0", "set it to 1"
         )
     _choice(config, "loss.mutual_trust", ("always", "confidence", "correct"))
+    _choice(config, "loss.mutual_where", ("frame", "support"))
     frozen = bool(config.train.translator_from)
     value = Weights(**loss, freeze_translator=frozen)
     if frozen and (value.translation or value.adversarial or not value.e2e):

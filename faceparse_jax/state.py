@@ -52,6 +52,10 @@ class Weights:
         translation: L1 of translated depth.
         adversarial: the translator's GAN term; it also trains the discriminator.
         mutual_trust: weight of a teacher's pixels (see `losses.mutual`).
+        mutual_where: ``frame``, all pixels of the picture, or ``support``, those where depth,
+            real or translated, shows something: the depth parser cannot see the others.
+        e2e_to_translator: factor on the gradient of `e2e` where it reaches the translator;
+            0 leaves that to the translation terms.
         mutual_ramp_steps, e2e_ramp_steps: the term grows linearly over this many first steps.
         freeze_translator: it translates, and no term moves it.
         auxiliary: of the two auxiliary heads against the main one.
@@ -68,6 +72,8 @@ class Weights:
     temperature: float = 1.0
     stop_gradient: bool = True
     mutual_trust: str = "always"
+    mutual_where: str = "frame"
+    e2e_to_translator: float = 1.0
     mutual_ramp_steps: int = 0
     e2e_ramp_steps: int = 0
     freeze_translator: bool = False

@@ -32,6 +32,10 @@ def _fill_rows(
     return depth[jnp.where(has_depth, jnp.arange(has_depth.size), order[turn])]
 
 
+# Of normalised depth. Where there is no depth, a translator is near -1 and seldom at it.
+_SUPPORT = -0.75
+
+
 def _objective(params, batch_stats, data, key, step, *, nets: Nets, weights: Weights):
     """Weighted sum of the terms; also the terms, new statistics and the translated depth."""
     image, depth, label, has_depth = (data[k] for k in ("image", "depth", "label", "has_depth"))
@@ -79,7 +83,11 @@ def _objective(params, batch_stats, data, key, step, *, nets: Nets, weights: Wei
     if needs_real:
         real = jnp.repeat(_fill_rows(depth, has_depth), channels, -1)
     if needs_fake:
-        fake = jnp.repeat(translated, channels, -1)
+        share = weights.e2e_to_translator
+        passed = translated
+        if share != 1:
+            passed = share * translated + (1 - share) * jax.lax.stop_gradient(translated)
+        fake = jnp.repeat(passed, channels, -1)
     if needs_real and needs_fake and not nets.split_statistics:
         heads, stats["depth"] = run("depth", jnp.concatenate([real, fake]))
         half = label.shape[0]
@@ -104,6 +112,9 @@ def _objective(params, batch_stats, data, key, step, *, nets: Nets, weights: Wei
         taught, mask = real_heads[0], with_depth
         if needs_fake:
             taught, mask = where_rows(has_depth, real_heads[0], fake_heads[0]), in_frame
+        if weights.mutual_where == "support":
+            seen = where_rows(has_depth, depth, translated) if needs_fake else depth
+            mask &= seen[..., 0] > _SUPPORT
         terms["mutual"] = losses.mutual(
             rgb_heads[0],
             taught,
