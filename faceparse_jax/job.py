@@ -120,6 +120,7 @@ class Job:
             "libraries": provenance.libraries(),
             "dataset": evaluate.dataset_record(self.train_split) | {"examples": dict(self.kept)},
             "best": None,
+            "seen": None,
         }
         key = jax.random.key(config.seed)
         restored = checkpoints.restore(jax.eval_shape(init, key), self.mesh, before)
@@ -138,7 +139,7 @@ class Job:
                 f"{old['dataset']['fingerprint']}, which the run began with",
                 "prepare the same data, or start in another --workdir",
             )
-        return state, meta | {"best": old["best"]}
+        return state, meta | {"best": old["best"], "seen": old.get("seen")}
 
 
 def accept(config: ml_collections.ConfigDict) -> Job:

@@ -63,6 +63,7 @@ def replay(workdir: pathlib.Path, overrides=None) -> dict[str, float]:
     for number in range(start + 1, record["step"] + 1):
         batch = next(batches)
         state, scalars = step(state, sharding.shard(training_inputs(batch), job.mesh), key)
+        scalars.pop("seen")
         numbers = {k: float(v) for k, v in jax.device_get(scalars).items()}
         shown = {k: v for k, v in numbers.items() if k.startswith(("loss", "gradient_norm/"))}
         print(f"step {number}  " + "  ".join(f"{k} {v:.4g}" for k, v in shown.items()))

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
 from faceparse_jax import losses
 from faceparse_jax.data.augment import Augment, augment_batch
@@ -17,6 +17,7 @@ from faceparse_jax.inference import where_rows
 from faceparse_jax.labels import IGNORE
 from faceparse_jax.optim import Optimizer
 from faceparse_jax.state import Nets, TrainState, Weights
+from faceparse_jax.tally import tally_batch
 
 
 def _fill_rows(
@@ -164,7 +165,7 @@ def train_step(
     weights: Weights,
     augment: Augment,
     ema: float = 0.0,
-) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
+) -> tuple[TrainState, dict[str, Float[Array, ""] | dict[str, Shaped[Array, "..."]]]]:
     """One update of all networks.
 
     Args:
@@ -175,7 +176,8 @@ def train_step(
 
     Returns:
         The state after the step and scalars: ``loss``, ``loss/<term>``, ``rate/<net>``,
-        ``gradient_norm/<net>``, ``batch/with_depth`` and ``batch/valid`` (fractions).
+        ``gradient_norm/<net>``, ``batch/with_depth`` and ``batch/valid`` (fractions); under
+        ``seen`` what `tally.tally_batch` counts.
     """
     augment_key, net_key = jax.random.split(jax.random.fold_in(key, state.step))
     batch = {k: batch[k] for k in ("image", "depth", "label", "has_depth")}
@@ -216,6 +218,9 @@ def train_step(
         scalars[f"gradient_norm/{name}"] = jnp.sqrt(sum(jax.tree.leaves(squares)))
     scalars["batch/with_depth"] = jnp.mean(data["has_depth"].astype(jnp.float32))
     scalars["batch/valid"] = jnp.mean((data["label"] != IGNORE).astype(jnp.float32))
+
+    # The table of mirrored classes has an entry for each class.
+    scalars["seen"] = tally_batch(data["label"], data["has_depth"], len(augment.mirror))
 
     average = state.ema
     if average:

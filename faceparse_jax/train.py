@@ -3,6 +3,7 @@
 import functools
 import json
 import pathlib
+import sys
 import time
 from typing import Any
 
@@ -16,6 +17,7 @@ from faceparse_jax.inference import predict_step
 from faceparse_jax.job import accept, training_inputs
 from faceparse_jax.logs import Logs
 from faceparse_jax.scoring import Scoring
+from faceparse_jax.tally import Tally
 from faceparse_jax.watch import NON_FINITE, Watch, signals
 
 # Keys that may change between the runs of one workdir: they do not touch the training.
@@ -89,6 +91,7 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
     total = config.train.steps
     ids = functools.partial(job.data.split_ids, job.train_split)
     watch = Watch(workdir, ids, lead)
+    tally = Tally(scheme.classes, meta.get("seen"))
     with (
         checkpoints,
         Logs(workdir, total, start_step=start, lead=lead) as logs,
@@ -100,6 +103,7 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
             inputs = sharding.shard(training_inputs(batch), mesh)
             with jax.transfer_guard("disallow"):
                 state, scalars = train_step(state, inputs, key)
+            tally.add(scalars.pop("seen"))
             watch.add(number, scalars, batch["index"])
 
             if number % config.log.every == 0 or number == total:
@@ -107,7 +111,7 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
                 seconds = max(time.monotonic() - since, 1e-9)
                 speed = (number - since_step) * config.train.batch / seconds
                 numbers["images_per_second"] = speed
-                logs.scalars(number, numbers)
+                logs.scalars(number, numbers | tally.scalars())
                 rate = max(v for k, v in numbers.items() if k.startswith("rate/"))
                 logs.progress(number, images_per_second=speed, rate=rate, loss=numbers["loss"])
                 watch.look()
@@ -123,7 +127,7 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
                 logs.scalars(number, last_scores)
                 score = last_scores.get(f"validation/{job.best_route}/f1/mean", 0.0)
                 if meta["best"] is None or score > meta["best"]["score"]:
-                    meta["best"] = {"step": number, "score": score}
+                    meta |= {"best": {"step": number, "score": score}, "seen": tally.record()}
                     checkpoints.save_best(state, meta)
             if lead and (number % config.log.pictures_every == 0 or number == total):
                 examples = next(job.validation_batches())
@@ -134,10 +138,12 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
             stop = signal_at(number)
             if number % config.checkpoint.every == 0 or number == total or stop:
                 watch.look()
-                checkpoints.save(state, meta)
+                checkpoints.save(state, meta | {"seen": tally.record()})
             if stop and number < total:
                 checkpoints.wait()
                 raise Stopped(workdir, number, stop)
             if evaluated:
                 since, since_step = time.monotonic(), number
+    if lead and tally.summary():
+        print(tally.summary(), file=sys.stderr)
     return last_scores

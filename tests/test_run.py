@@ -96,6 +96,16 @@ def load_last(workdir):
     return {jax.tree_util.keystr(k): v for k, v in jax.tree_util.tree_leaves_with_path(tree)}
 
 
+def test_what_was_missing_is_counted_in_the_log(workdir):
+    """Rows, batches and classes that taught nothing, since the beginning of the run."""
+    logged = numbers(workdir)
+    assert logged[4]["seen/rows_without_label"] == 0
+    assert logged[4]["seen/classes_never"] <= logged[1]["seen/classes_never"]
+    meta = checkpoints.read_meta(workdir, "last")["seen"]
+    assert meta["pixels"].count(0) == logged[4]["seen/classes_never"]
+    assert sum(meta["pixels"]) <= 4 * 8 * 64 * 64
+
+
 def test_a_finished_run_returns_at_once(data_dir, workdir):
     before = (workdir / "metrics.jsonl").read_bytes()
     assert train(tiny_config(data_dir), workdir) == {}

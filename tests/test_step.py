@@ -1,5 +1,6 @@
 """The training step: what each term moves, what it costs, and that devices do not matter."""
 
+import dataclasses
 import functools
 
 import jax
@@ -129,7 +130,8 @@ def test_running_average_by_hand(full):
 def test_batch_without_depth_is_finite_and_moves_what_it_can(full):
     state, step, _ = full
     new, scalars = step(state, make_batch(0), KEY)
-    assert all(np.isfinite(v) for v in scalars.values())
+    assert all(np.all(np.isfinite(v)) for v in jax.tree.leaves(scalars))
+    assert scalars["seen"]["batches_without_depth"] == 1
     for term in ("depth", "translation", "adversarial", "discriminator"):
         assert scalars[f"loss/{term}"] == 0
     assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(new.params))
@@ -142,6 +144,7 @@ def test_every_pixel_ignored_is_finite(full):
     state, step, _ = full
     batch = make_batch() | {"label": np.full((ROWS, SIZE, SIZE), 255, np.uint8)}
     new, scalars = step(state, batch, KEY)
+    assert scalars["seen"]["rows_without_label"] == ROWS
     # What needs no label goes on: photographs without one teach translator and parsers.
     assert scalars["loss/rgb"] == scalars["loss/depth"] == scalars["loss/e2e"] == 0
     assert scalars["loss/translation"] > 0
@@ -170,6 +173,8 @@ def test_one_and_eight_devices_agree(full):
         jax.device_get(on_eight(jax.device_put(state, whole), make_batch(5), KEY)),
     ]
     (one, one_scalars), (eight, eight_scalars) = results
+    # Counts are integers: equal to the last.
+    jax.tree.map(np.testing.assert_array_equal, one_scalars.pop("seen"), eight_scalars.pop("seen"))
     for name, value in one_scalars.items():
         np.testing.assert_allclose(value, eight_scalars[name], rtol=2e-4, atol=1e-5, err_msg=name)
     for a, b in zip(
@@ -207,6 +212,53 @@ def test_end_to_end_term_reaches_the_translator():
     assert scalars["loss"] == pytest.approx(2.0 * 0.25 * scalars["loss/e2e"])
     _, scalars = step(new, make_batch(0), KEY)
     assert scalars["loss"] == pytest.approx(2.0 * 0.5 * scalars["loss/e2e"])
+
+
+def test_the_factor_on_the_end_to_end_term_is_the_translators_alone():
+    """Adam forgets the scale of a gradient, so its norm is compared."""
+    norms = {}
+    for share in (1.0, 0.25, 0.0):
+        state, step, _ = start(Weights(e2e=1.0, e2e_to_translator=share))
+        _, scalars = step(state, make_batch(0), KEY)
+        norms[share] = [float(scalars[f"gradient_norm/{n}"]) for n in ("depth", "translator")]
+    assert norms[0.0][1] == 0
+    assert norms[0.25][1] == pytest.approx(0.25 * norms[1.0][1], rel=1e-3)
+    for share in (0.25, 0.0):
+        assert norms[share][0] == pytest.approx(norms[1.0][0], rel=1e-4)
+
+
+def test_mutual_learning_stays_where_depth_is():
+    """Without augmentation, so that the test knows the pixels."""
+    batch = make_batch(ROWS)
+    still = dataclasses.replace(AUGMENT, scales=(1.0,), flip=0.0, rotate=0.0, jitter=0.0)
+    terms = {}
+    for where in ("frame", "support"):
+        init, step, _ = make(Weights(mutual=1.0, mutual_where=where))
+        step = jax.jit(functools.partial(step, augment=still))
+        state = jax.jit(init)(jax.random.key(0))
+        terms[where] = float(step(state, batch, KEY)[1]["loss/mutual"])
+        if where == "support":
+            # Nothing is taught where there is no depth at all.
+            empty = batch | {"depth": np.zeros_like(batch["depth"])}
+            assert step(state, empty, KEY)[1]["loss/mutual"] == 0
+    assert terms["support"] > 0
+    assert terms["support"] != terms["frame"]
+
+
+def test_the_rate_that_is_reported_is_the_one_applied():
+    """Plain gradient steps: the change is the rate times the gradient, whose norm is told."""
+    init, step, _ = make(Weights(rgb=1.0))
+    plain = parser_direction("sgd", momentum=0.0, weight_decay=0.0, head_factor=1.0)
+    tx = Optimizer(plain, schedule("poly", 0.01, 50, warmup_steps=10, warmup_rate=1e-4))
+    step = jax.jit(functools.partial(step, txs={"rgb": tx}))
+    state = jax.jit(functools.partial(init, txs={"rgb": tx}))(jax.random.key(0))
+    for _ in range(3):
+        new, scalars = step(state, make_batch(), KEY)
+        moved = jax.tree.map(jnp.subtract, new.params, state.params)
+        norm = np.sqrt(sum(float(jnp.sum(jnp.square(x))) for x in jax.tree.leaves(moved)))
+        applied = norm / float(scalars["gradient_norm/rgb"])
+        assert applied == pytest.approx(float(scalars["rate/rgb"]), rel=1e-3)
+        state = new
 
 
 def test_depth_statistics_ignore_rows_without_depth():
