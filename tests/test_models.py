@@ -48,6 +48,26 @@ def value_and_gradients(form, function, *args):
     return [y, *gradients]
 
 
+@pytest.mark.parametrize("flags", ["", "--xla_gpu_deterministic_ops=true"])
+def test_a_deterministic_run_has_no_scatter(flags, monkeypatch):
+    """The program for an NVIDIA GPU, read and not run: sums in no fixed order are scatters."""
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    monkeypatch.setattr(ops, "use_cpu_forms", lambda: False)
+    parser = BiSeNet(5, width=0.125)
+    x = jnp.zeros((1, 32, 32, 3))
+    variables = jax.eval_shape(parser.init, jax.random.key(0), x)
+
+    def loss(params, rest):
+        out, _ = parser.apply({"params": params, **rest}, x, train=True, mutable=["batch_stats"])
+        return sum(jnp.sum(head) for head in out)
+
+    params, rest = variables["params"], {"batch_stats": variables["batch_stats"]}
+    program = jax.jit(jax.grad(loss)).trace(params, rest).lower(lowering_platforms=("cuda",))
+    text = program.as_text()
+    assert "stablehlo.scatter" not in text
+    assert ("stablehlo.select_and_scatter" in text) == (not flags)
+
+
 def both_forms_agree(function, *args, tolerance=1e-5):
     plain = value_and_gradients("plain", function, *args)
     cpu = value_and_gradients("cpu", function, *args)

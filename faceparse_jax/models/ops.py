@@ -8,6 +8,7 @@ rounding.
 """
 
 import functools
+import os
 
 import flax.linen as nn
 import jax
@@ -25,6 +26,13 @@ _SMALL_OUTPUT = 64
 def use_cpu_forms() -> bool:
     """Whether to use the forms that are faster on CPUs; measured by benchmarks/models.py."""
     return jax.default_backend() == "cpu"
+
+
+def deterministic() -> bool:
+    """Whether XLA is told to give the same bits in every run on a GPU (docs/reproducibility.md)."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    names = ("--xla_gpu_deterministic_ops", "--xla_gpu_exclude_nondeterministic_ops")
+    return any(flag in (name, f"{name}=true") for flag in flags.split() for name in names)
 
 
 def _windows(x, size: int, stride: int, rows: int, columns: int):
@@ -181,7 +189,8 @@ def max_pool(x: Float[Array, "b h w c"], *, cpu: bool | None = None) -> Float[Ar
 
     The CPU form shares the gradient between equal maxima, torch gives it to the first.
     """
-    cpu = use_cpu_forms() if cpu is None else cpu
+    # The gradient of the other form is a select-and-scatter, which XLA then refuses.
+    cpu = use_cpu_forms() or deterministic() if cpu is None else cpu
     if not cpu:
         return nn.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)])
     return _max_of_windows(x)
