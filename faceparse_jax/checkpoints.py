@@ -14,6 +14,7 @@ import sys
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
@@ -202,7 +203,7 @@ class Checkpoints:
         trees = {name: restored[name] for name in targets}
         _check(trees, restored["meta"], str(self._folder / "last" / str(step)))
         whole = TrainState(
-            step=jax.device_put(jax.numpy.int32(step), place),
+            step=jax.device_put(np.int32(step), place),
             **restored["inference"],
             opt_state=restored["opt_state"],
             ema=restored["average"] if state.ema else {},
@@ -284,7 +285,7 @@ def load_inference(workdir: pathlib.Path, like: Any, which: str = "best") -> dic
     folder = pathlib.Path(workdir).resolve() / "checkpoints" / which / str(step)
     average = folder / "average"
     source = average if average.is_dir() else folder / "inference"
-    place = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     try:
         with ocp.StandardCheckpointer() as reader:
             tree = reader.restore(source, _like(like, place))

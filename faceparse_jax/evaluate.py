@@ -103,7 +103,7 @@ def count(
         examples["all"] += int(batch["mask"].sum())
         examples["with_depth"] += int((batch["mask"] & batch["has_depth"]).sum())
         inputs = {k: v for k, v in batch.items() if k != "index"}
-        counts = eval_step(variables, sharding.shard(inputs, mesh))
+        counts = eval_step(variables, sharding.shard_padded(inputs, mesh))
         counts = jax.tree.map(lambda x: x.astype(np.int64), jax.device_get(counts))
         totals = jax.tree.map(np.add, totals, counts) if totals else counts
     if jax.process_count() > 1:
@@ -206,8 +206,7 @@ def evaluate_run(workdir: pathlib.Path, which: str, overrides=None) -> dict[str,
         config.data.data_dir = overrides.data.data_dir
         config.data.source = overrides.data.source
     mesh = sharding.make_mesh(config.devices)
-    sharding.check_divides(config.eval.batch, mesh, "eval.batch")
-    variables = jax.device_put(run.variables, sharding.replicated(mesh))
+    variables = sharding.replicate(run.variables, mesh)
     own = f"{config.data.name}/{config.data.config}"
     # Opened first, so that a missing dataset is told before the others are scored.
     splits = {d: open_data(config, config.eval.split, d) for d in datasets_to_score(config)}

@@ -94,7 +94,8 @@ class Job:
 
     def key(self) -> jax.Array:
         """The run's random key, on every device."""
-        return jax.device_put(jax.random.key(self.config.seed), sharding.replicated(self.mesh))
+        seed = self.config.seed
+        return jax.jit(lambda: jax.random.key(seed), out_shardings=sharding.replicated(self.mesh))()
 
     def begin(self, checkpoints: Checkpoints, before: int | None = None) -> tuple[TrainState, Meta]:
         """The latest state of the run, or a fresh one, and the meta that goes on.
@@ -129,7 +130,9 @@ class Job:
             options = {"xla_backend_optimization_level": "0"}
             state = jax.jit(init, out_shardings=whole, compiler_options=options)(key)
             if config.train.translator_from:
-                state = _with_translator(state, pathlib.Path(config.train.translator_from), whole)
+                state = _with_translator(
+                    state, pathlib.Path(config.train.translator_from), self.mesh
+                )
             return state, meta
         state, old = restored
         if old["dataset"]["fingerprint"] != self.train_split.fingerprint:
@@ -150,7 +153,6 @@ def accept(config: ml_collections.ConfigDict) -> Job:
     """
     mesh = sharding.make_mesh(config.devices)
     sharding.check_divides(config.train.batch, mesh, "train.batch")
-    sharding.check_divides(config.eval.batch, mesh, "eval.batch")
     weights = from_config.weights(config)
     txs = from_config.optimizers(config)
     data = source.module(config.data.source)
@@ -182,9 +184,7 @@ def training_inputs(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {k: batch[k] for k in ("image", "depth", "label", "has_depth")}
 
 
-def _with_translator(
-    state: TrainState, workdir: pathlib.Path, place: jax.sharding.Sharding
-) -> TrainState:
+def _with_translator(state: TrainState, workdir: pathlib.Path, mesh: Mesh) -> TrainState:
     """The state with the translator of another run's last checkpoint.
 
     Raises:
@@ -200,7 +200,7 @@ def _with_translator(
             "one with this config's crop, size and model.translator_features",
             "train it with the same config and --config.loss.translation=10 alone",
         )
-    variables = jax.device_put(variables, place)
+    variables = sharding.replicate(variables, mesh)
     new = {
         name: getattr(state, name) | {"translator": variables[name]}
         for name in ("params", "batch_stats")

@@ -10,6 +10,9 @@ Any key of the config can be overridden: ``--config.optim.rate=0.005``. Evaluati
 prediction take networks and data from the run in the workdir; where evaluation is given
 ``--config`` too, its `eval` keys, `devices` and `data.data_dir` replace the run's own.
 
+Several hosts are one run: the same command on each, with ``--coordinator=auto``, or with
+``--coordinator=HOST:PORT --processes=N --process=I`` (docs/scale.md).
+
 Exit status: 0; 2 for bad input; 3 where the loss was not finite; 128 + N where signal N
 stopped a training run, whose state is then saved.
 """
@@ -47,6 +50,12 @@ _OUTPUT = flags.DEFINE_enum(
     "predict: the parser to use; by default the best that the input allows.",
 )
 _PROBABILITIES = flags.DEFINE_bool("probabilities", False, "predict: write class probabilities.")
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", "", "Several processes: HOST:PORT of process 0, or auto."
+)
+_PROCESSES = flags.DEFINE_integer("processes", 0, "How many processes the run has.")
+_PROCESS = flags.DEFINE_integer("process", -1, "The number of this process, from 0.")
+_WAIT = flags.DEFINE_integer("coordinator_timeout", 300, "Seconds to wait for the others.")
 
 
 def _config():
@@ -72,8 +81,24 @@ def _need_config():
     return config
 
 
+def _join_others() -> None:
+    if not _COORDINATOR.value and (_PROCESSES.value, _PROCESS.value) == (0, -1):
+        return
+    if _MODE.value in ("predict", "study", "replay"):
+        raise InputError(
+            f"--mode {_MODE.value}",
+            "--coordinator, --processes or --process",
+            "one process",
+            "leave them out; several processes train and evaluate",
+        )
+    from faceparse_jax import hosts
+
+    hosts.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, _WAIT.value)
+
+
 def run(_) -> None:
     workdir = pathlib.Path(_WORKDIR.value).expanduser()
+    _join_others()
     # Imported here, so that --help and a wrong flag answer at once.
     if _MODE.value == "train":
         from faceparse_jax.train import train

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
 
 from faceparse_jax.errors import InputError
 
@@ -11,9 +12,16 @@ def make_mesh(num_devices: int = 0) -> Mesh:
     """A mesh with one axis, ``data``, over the first `num_devices` devices (0 = all).
 
     Raises:
-        InputError: more devices are asked for than there are.
+        InputError: more devices are asked for than there are, or not all of several hosts'.
     """
     devices = jax.devices()
+    if jax.process_count() > 1 and num_devices not in (0, len(devices)):
+        raise InputError(
+            "config.devices",
+            f"{num_devices} of {len(devices)} over {jax.process_count()} processes",
+            "all of them",
+            "set --config.devices=0",
+        )
     if num_devices > len(devices):
         raise InputError(
             "config.devices",
@@ -48,12 +56,32 @@ def by_row(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
+def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
+    """Arrays that every process holds, on every device of the mesh."""
+    # By way of the host: an array of one process cannot be put on the devices of all.
+    return jax.device_put(jax.device_get(tree), replicated(mesh))
+
+
 def shard(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """This host's rows of a batch as global arrays, split over the mesh."""
     rows = by_row(mesh)
     return {
         key: jax.make_array_from_process_local_data(rows, value) for key, value in batch.items()
     }
+
+
+def shard_padded(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """As `shard`, the last row repeated up to a multiple of this host's devices.
+
+    Those rows have a ``mask`` of False: they do not count.
+    """
+    rows = len(batch["mask"])
+    missing = -rows % len(mesh.local_devices)
+
+    if missing:
+        batch = {k: np.concatenate([v, np.repeat(v[-1:], missing, 0)]) for k, v in batch.items()}
+        batch["mask"][rows:] = False
+    return shard(batch, mesh)
 
 
 def is_lead() -> bool:

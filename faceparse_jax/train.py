@@ -24,8 +24,11 @@ from faceparse_jax.watch import NON_FINITE, Watch, signals
 FREE_SECTIONS = ("eval", "log", "checkpoint", "devices")
 
 
-def claim_workdir(workdir: pathlib.Path, config: dict[str, Any]) -> None:
+def claim_workdir(workdir: pathlib.Path, config: dict[str, Any], write: bool = True) -> None:
     """Writes the config into a new workdir, or checks it against the one that is there.
+
+    Args:
+        write: False on processes that only check.
 
     Raises:
         InputError: the workdir belongs to a run with another config.
@@ -51,7 +54,8 @@ def claim_workdir(workdir: pathlib.Path, config: dict[str, Any]) -> None:
                 "the same config",
                 "give the same config to resume, or another --workdir",
             )
-    evaluate.write_json(path, config)
+    if write:
+        evaluate.write_json(path, config)
 
 
 def train(config, workdir: pathlib.Path) -> dict[str, float]:
@@ -69,9 +73,9 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
     job = accept(config)
     mesh, scheme = job.mesh, job.train_split.scheme
     lead = sharding.is_lead()
+    # On every process: where one alone refuses, the others wait for it in vain.
+    claim_workdir(workdir, config.to_dict(), write=lead)
     if lead:
-        workdir.mkdir(parents=True, exist_ok=True)
-        claim_workdir(workdir, config.to_dict())
         (workdir / NON_FINITE).unlink(missing_ok=True)
 
     # 2. State: fresh, or the latest one in the workdir.
@@ -132,7 +136,9 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
             if lead and (number % config.log.pictures_every == 0 or number == total):
                 examples = next(job.validation_batches())
                 examples = {k: v[:4] for k, v in examples.items()}
-                picture = evaluate.examples_picture(show, state.variables(), examples, scheme)
+                # From the host: this process computes by itself, apart from the others.
+                variables = jax.device_get(state.variables())
+                picture = evaluate.examples_picture(show, variables, examples, scheme)
                 logs.pictures(number, "examples", picture)
             # Saved before the next batch is drawn, so that step and data agree.
             stop = signal_at(number)

@@ -1,0 +1,75 @@
+"""Several processes that are one run: one for each host, or for each group of GPUs."""
+
+import socket
+import time
+
+from faceparse_jax.errors import InputError
+
+AUTO = "auto"
+_TIMEOUT = 300  # seconds that a process waits for the others
+
+
+def join(coordinator: str, processes: int, process: int, timeout: int = _TIMEOUT) -> None:
+    """Joins the run's other processes; returns when all are there.
+
+    Call it before anything asks JAX for its devices.
+
+    Args:
+        coordinator: address of process 0 as host:port; ``auto`` where JAX knows the cluster
+            (TPU pods, SLURM, Open MPI, GKE) and the numbers with it.
+        processes: how many there are.
+        process: the number of this one, from 0.
+        timeout: seconds; where it is over and process 0 waits in vain for another one, JAX
+            ends it with status 134.
+
+    Raises:
+        InputError: the flags do not fit together, or nothing answers at the address.
+    """
+    import jax
+
+    if coordinator == AUTO:
+        if (processes, process) != (0, -1):
+            raise _wrong(coordinator, processes, process)
+        try:
+            jax.distributed.initialize(initialization_timeout=timeout)
+        except (ValueError, RuntimeError) as error:
+            raise InputError(
+                "--coordinator=auto",
+                " ".join(str(error).split())[:200],
+                "a cluster that JAX knows: TPU pod, SLURM, Open MPI, GKE",
+                "give --coordinator=HOST:PORT --processes=N --process=I on each host",
+            ) from error
+        return
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdigit() or not 0 <= process < processes:
+        raise _wrong(coordinator, processes, process)
+    if process:
+        # JAX would end this process with a stack trace.
+        _wait_for(host, int(port), timeout)
+    jax.distributed.initialize(coordinator, processes, process, initialization_timeout=timeout)
+
+
+def _wrong(coordinator: str, processes: int, process: int) -> InputError:
+    return InputError(
+        "--coordinator, --processes, --process",
+        f"{coordinator!r}, {processes}, {process}",
+        "HOST:PORT with --processes=N and --process=0..N-1, or auto with neither",
+        "start the same command on every host, with its own --process",
+    )
+
+
+def _wait_for(host: str, port: int, timeout: int) -> None:
+    until = time.monotonic() + timeout
+    while True:
+        try:
+            socket.create_connection((host, port), timeout=5).close()
+            return
+        except OSError as error:
+            if time.monotonic() > until:
+                raise InputError(
+                    f"--coordinator={host}:{port}",
+                    f"no answer within {timeout} s ({error})",
+                    "process 0 of the run",
+                    "start the command with --process=0 at that address",
+                ) from error
+            time.sleep(0.2)
