@@ -230,6 +230,19 @@ def _check(trees: dict[str, Any], meta: Meta, where: str) -> None:
             )
 
 
+def _check_shapes(stored: Any, like: Any) -> None:
+    """Raises ValueError where tensors are missing, surplus, or of other shapes than `like`'s."""
+
+    def shapes(tree):
+        leaves = jax.tree_util.tree_leaves_with_path(tree)
+        return {jax.tree_util.keystr(path): tuple(leaf.shape) for path, leaf in leaves}
+
+    there, wanted = shapes(stored), shapes(like)
+    for name in sorted(there.keys() | wanted.keys()):
+        if there.get(name) != wanted.get(name):
+            raise ValueError(f"{name} is {there.get(name)}, not {wanted.get(name)}")
+
+
 def _like(tree: Any, place: jax.sharding.Sharding) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), tree)
 
@@ -283,11 +296,14 @@ def load_inference(workdir: pathlib.Path, like: Any, which: str = "best") -> dic
     meta = read_meta(workdir, which)
     step = int(meta["step"])
     folder = pathlib.Path(workdir).resolve() / "checkpoints" / which / str(step)
-    average = folder / "average"
-    source = average if average.is_dir() else folder / "inference"
+    # By what was written, not by what is there: a lost average must not pass unnoticed.
+    written = meta.get("sha256") or {path.name: "" for path in folder.iterdir()}
+    source = folder / ("average" if "average" in written else "inference")
     place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     try:
         with ocp.StandardCheckpointer() as reader:
+            # Before the read: one that fails leaves others that go on and complain.
+            _check_shapes(reader.metadata(source).item_metadata.tree, like)
             tree = reader.restore(source, _like(like, place))
     except Exception as error:  # orbax has no one exception for damage
         reason = " ".join(str(error).split())[:300]

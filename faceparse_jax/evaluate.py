@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 from PIL import Image
 
-from faceparse_jax import boundaries, convert, metrics, provenance, sharding
+from faceparse_jax import boundaries, config_check, convert, metrics, provenance, sharding
 from faceparse_jax.data import source
 from faceparse_jax.data.batches import ORIGINAL
 from faceparse_jax.data.prepared import Split, prepared_configs
@@ -205,6 +205,7 @@ def evaluate_run(workdir: pathlib.Path, which: str, overrides=None) -> dict[str,
         config.devices = overrides.devices
         config.data.data_dir = overrides.data.data_dir
         config.data.source = overrides.data.source
+    config_check.check(config)
     mesh = sharding.make_mesh(config.devices)
     variables = sharding.replicate(run.variables, mesh)
     own = f"{config.data.name}/{config.data.config}"

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 import ml_collections
 
+from faceparse_jax import config_check
 from faceparse_jax.data.augment import Augment
 from faceparse_jax.errors import InputError
 from faceparse_jax.labels import Scheme
@@ -33,22 +34,11 @@ def weights(config: Config) -> Weights:
     """The terms' weights.
 
     Raises:
-        InputError: a negative weight, no term at all, or an unknown kind.
+        InputError: what `config_check.check` refuses, no term at all, or an unknown kind.
     """
+    config_check.check(config)
     loss = config.loss
-    for term in ("rgb", "depth", "e2e", "mutual", "translation", "adversarial"):
-        if loss[term] < 0:
-            raise InputError(
-                f"config.loss.{term}",
-                f"{loss[term]}",
-                "a weight of at least 0",
-                f"set --config.loss.{term}=0 to leave the term out",
-            )
     _choice(config, "loss.mutual_kind", ("kl", "l2"))
-    if not loss.temperature > 0:
-        raise InputError(
-            "config.loss.temperature", f"{loss.temperature}", "more than 0", "set it to 1"
-        )
     _choice(config, "loss.mutual_trust", ("always", "confidence", "correct"))
     _choice(config, "loss.mutual_where", ("frame", "support"))
     frozen = bool(config.train.translator_from)
@@ -136,12 +126,4 @@ def optimizers(config: Config) -> Mapping[str, Optimizer]:
 
 def augment(config: Config, scheme: Scheme) -> Augment:
     """The random changes to training examples."""
-    value = Augment(mirror=scheme.mirror, **config.augment)
-    if not 0 <= value.jitter < 1 or not 0 <= value.flip <= 1 or min(value.scales) <= 0:
-        raise InputError(
-            "config.augment",
-            f"jitter {value.jitter}, flip {value.flip}, scales {value.scales}",
-            "jitter in [0, 1), flip in [0, 1], scales above 0",
-            "see configs/base.py",
-        )
-    return value
+    return Augment(mirror=scheme.mirror, **config.augment)

@@ -26,9 +26,10 @@ MAX_PIXELS = 8192 * 8192
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _UNREADABLE = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError,
-    MemoryError, struct.error, zlib.error, Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
+    MemoryError, struct.error, zlib.error,
 )  # fmt: skip
+# Above Pillow's own limit, which acts before the size is told.
+_TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 # What undoes each EXIF orientation.
 _TURNS = dict(
@@ -83,6 +84,13 @@ def _load(data: bytes, name: str, low_bytes: bool = False) -> Image.Image:
             # Read as little-endian, the "high" byte that Pillow keeps is the low one.
             image.tile = [t._replace(args=t.args.replace("16B", "16L")) for t in image.tile]
         image.load()
+    except _TOO_LARGE as error:
+        raise InputError(
+            name,
+            "a picture that is larger than its format is trusted with",
+            f"at most {MAX_PIXELS:,} pixels",
+            "scale the file down and run again",
+        ) from error
     except _UNREADABLE as error:
         reason = "an empty file" if not data else "a truncated, damaged or foreign file"
         raise InputError(
@@ -124,7 +132,7 @@ def is_turned(data: bytes) -> bool:
     try:
         orientation = Image.open(io.BytesIO(data), formats=FORMATS).getexif()
         return orientation.get(ExifTags.Base.Orientation) in _TURNS
-    except (*_UNREADABLE, TypeError):
+    except (*_UNREADABLE, *_TOO_LARGE, TypeError):
         return False
 
 

@@ -12,8 +12,8 @@ import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
-from faceparse_jax import evaluate, from_config, provenance, sharding, step
-from faceparse_jax.checkpoints import Checkpoints, Meta
+from faceparse_jax import config_check, evaluate, from_config, provenance, sharding, step
+from faceparse_jax.checkpoints import Checkpoints, Meta, read_meta
 from faceparse_jax.data import source
 from faceparse_jax.data.augment import Augment
 from faceparse_jax.data.batches import EVERYTHING, Batch, Scarcity, pools
@@ -151,6 +151,7 @@ def accept(config: ml_collections.ConfigDict) -> Job:
     Raises:
         InputError: whatever can be refused before the first step.
     """
+    config_check.check(config)
     mesh = sharding.make_mesh(config.devices)
     sharding.check_divides(config.train.batch, mesh, "train.batch")
     weights = from_config.weights(config)
@@ -175,7 +176,10 @@ def accept(config: ml_collections.ConfigDict) -> Job:
         kept=_kept(data, train_split, scarcity, config.train.batch),
         best_route=_best_route(config, nets),
     )
-    job.validation_batches()  # what it would refuse, now
+    # What these would refuse, now.
+    job.validation_batches()
+    if config.train.translator_from:
+        read_meta(pathlib.Path(config.train.translator_from), "last")
     return job
 
 

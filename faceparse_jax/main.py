@@ -155,10 +155,10 @@ def main() -> None:
 def _parse(argv: list[str]) -> list[str]:
     try:
         rest = flags.FLAGS(argv)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())
+    except Exception as error:  # a config is a program and fails as it likes
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise InputError(
-            "command line",
+            "the command line, or the file of --config",
             reason,
             "flags of faceparse_jax.main and keys of configs/base.py",
             "run python -m faceparse_jax.main --help, and see configs/base.py for the keys",

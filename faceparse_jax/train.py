@@ -33,6 +33,10 @@ def claim_workdir(workdir: pathlib.Path, config: dict[str, Any], write: bool = T
     Raises:
         InputError: the workdir belongs to a run with another config.
     """
+    if workdir.exists() and not workdir.is_dir():
+        raise InputError(
+            f"--workdir {workdir}", "a file", "a folder, or nothing yet", "choose another --workdir"
+        )
     path = workdir / "config.json"
     config = json.loads(json.dumps(config))
     if path.exists():

@@ -8,7 +8,8 @@ import jax
 import ml_collections
 
 from configs import base
-from faceparse_jax import checkpoints, from_config, labels
+from faceparse_jax import checkpoints, from_config, labels, provenance
+from faceparse_jax.errors import InputError
 from faceparse_jax.state import Nets, Variables, inference_variables, init_state
 
 
@@ -40,6 +41,14 @@ def load_trained(workdir: pathlib.Path | str, which: str = "best") -> Trained:
     meta = checkpoints.read_meta(workdir, which)
     # Keys that are younger than the run have the value that changes nothing.
     stored = base.get_config()
+    unknown = provenance.flat(meta["config"]).keys() - provenance.flat(stored.to_dict()).keys()
+    if unknown:
+        raise InputError(
+            f"{workdir}, {which} checkpoint",
+            f"a config with {', '.join(sorted(unknown))}",
+            "keys of configs/base.py",
+            f"use the code version that trained it, {meta.get('code_version')}",
+        )
     stored.update(meta["config"])
     config = ml_collections.FrozenConfigDict(stored)
     scheme = labels.scheme(meta["dataset"]["scheme"])

@@ -13,6 +13,7 @@ import importlib
 import io
 import os
 import pathlib
+import shutil
 import sys
 import tempfile
 
@@ -129,9 +130,10 @@ def build(
         print(f"already prepared; to build it again, remove {folder}")
     else:
         _check_manual_dir(builder_cls, name, manual_dir)
-        _check_data_dir(data_dir)
-        _warn_of_remains(folder)
-        _prepare(builder, manual_dir, data_dir)
+        with _nothing_kept(folder):
+            _check_data_dir(data_dir)
+            _warn_of_remains(folder)
+            _prepare(builder, manual_dir, data_dir)
     _report(builder, name, data_dir)
     return folder
 
@@ -187,6 +189,20 @@ def _prepare(builder, manual_dir: pathlib.Path | None, data_dir: pathlib.Path) -
                 "a folder with room for the dataset",
                 "make room, or choose another with --data_dir",
             ) from error
+
+
+@contextlib.contextmanager
+def _nothing_kept(folder: pathlib.Path):
+    """Removes the folders that a build makes and does not fill."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        yield
+    except BaseException:
+        top = missing[-1]
+        others = (*top.rglob("dataset_info.json"), *top.rglob("*incomplete*"))
+        if not others:
+            shutil.rmtree(top, ignore_errors=True)
+        raise
 
 
 def _warn_of_remains(folder: pathlib.Path) -> None:

@@ -21,6 +21,9 @@ from faceparse_jax.errors import InputError
 MAX_MEMBER = 64 * 2**20
 """Bytes that one file of a zip may inflate to."""
 
+MAX_MEMBERS = 2_000_000
+"""Files of a zip; the largest benchmark has some 400,000."""
+
 SHOWN_FAULTS = 20
 
 
@@ -94,8 +97,8 @@ class Zip:
     """A zipped archive: `names` are its members without a leading folder `inside`.
 
     Raises:
-        InputError: no zip, names that lead out of the archive, or a member that is above
-            `MAX_MEMBER` when inflated.
+        InputError: no zip, more than `MAX_MEMBERS`, names that lead out of the archive, or a
+            member that is above `MAX_MEMBER` when inflated.
     """
 
     def __init__(self, root: pathlib.Path, inside: str = ""):
@@ -106,6 +109,9 @@ class Zip:
             raise InputError(
                 str(root), str(error), "a zip archive", "fetch the file again"
             ) from error
+        if len(self._zip.infolist()) > MAX_MEMBERS:
+            found = f"{len(self._zip.infolist()):,} members"
+            raise InputError(str(root), found, f"at most {MAX_MEMBERS:,}", "fetch the file again")
         faults, self._members = [], {}
         for member in self._zip.infolist():
             name = member.filename.replace("\\", "/")
