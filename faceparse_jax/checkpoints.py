@@ -303,7 +303,7 @@ def load_inference(workdir: pathlib.Path, like: Any, which: str = "best") -> dic
     try:
         with ocp.StandardCheckpointer() as reader:
             # Before the read: one that fails leaves others that go on and complain.
-            _check_shapes(reader.metadata(source).item_metadata.tree, like)
+            _check_shapes(ocp.StandardCheckpointHandler().metadata(source).tree, like)
             tree = reader.restore(source, _like(like, place))
     except Exception as error:  # orbax has no one exception for damage
         reason = " ".join(str(error).split())[:300]

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import ml_collections
 
+from configs import base
 from faceparse_jax import (
     checkpoints,
     evaluate,
@@ -191,7 +192,9 @@ def run_study(study: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 def _finished(run: Run) -> bool:
     if not run.record.exists():
         return False
-    before = provenance.flat(json.loads(run.record.read_text())["config"])
+    # Keys that are younger than the run have the value that changes nothing.
+    before = provenance.flat(json.loads(json.dumps(base.get_config().to_dict())))
+    before |= provenance.flat(json.loads(run.record.read_text())["config"])
     now = provenance.flat(json.loads(json.dumps(run.config)))
     place = ("data.data_dir", "devices")
     differing = [k for k in sorted(before | now) if before.get(k) != now.get(k) and k not in place]
