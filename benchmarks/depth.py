@@ -1,6 +1,6 @@
 """Compares two folders of depth maps of the same photographs, and draws them side by side.
 
-python benchmarks/depth.py --made DEPTH --reference OTHER --images PHOTOS --sheet sheet.png
+python -m benchmarks.depth --made DEPTH --reference OTHER --images PHOTOS --sheet sheet.png
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Kills a small run with SIGKILL at random moments and compares its end with a whole run.
 
-    python benchmarks/interruptions.py --out runs/interruptions --kills 10
+    python -m benchmarks.interruptions --out runs/interruptions --kills 10
 
 Every step writes a checkpoint, so that many a kill falls into a write. Prints a row for each
 kill and whether the final states and the logged numbers are bit for bit those of a run that
