@@ -30,7 +30,8 @@ _FULL_DISK = 2**26  # bytes; no checkpoint fits
 
 def disk_is_full(workdir: pathlib.Path, error: Exception) -> bool:
     """Whether the disk has no room, by what failed or by what is left."""
-    return "No space left" in str(error) or shutil.disk_usage(workdir).free < _FULL_DISK
+    there = next(p for p in (workdir, *workdir.absolute().parents) if p.exists())
+    return "No space left" in str(error) or shutil.disk_usage(there).free < _FULL_DISK
 
 
 def full_disk(workdir: pathlib.Path) -> InputError:
@@ -41,6 +42,21 @@ def full_disk(workdir: pathlib.Path) -> InputError:
         "room for checkpoints",
         "make room and run the same command; what was finished is kept",
     )
+
+
+@contextlib.contextmanager
+def told_full_disk(workdir: pathlib.Path):
+    """Turns whatever a full disk makes fail into what to do about it.
+
+    Raises:
+        InputError: the disk is full.
+    """
+    try:
+        yield
+    except Exception as error:  # a write in the background fails with any of several
+        if isinstance(error, InputError) or not disk_is_full(workdir, error):
+            raise
+        raise full_disk(workdir) from error
 
 
 def _manager(directory: pathlib.Path, keep: int, read_only: bool):
@@ -78,14 +94,8 @@ class Checkpoints:
             self._last.close()
             self._best.close()
 
-    @contextlib.contextmanager
     def _told(self):
-        try:
-            yield
-        except Exception as error:  # a write in the background fails with any of several
-            if not disk_is_full(self._folder, error):
-                raise
-            raise full_disk(self._folder.parent) from error
+        return told_full_disk(self._folder.parent)
 
     def wait(self) -> None:
         """Returns when everything is written.

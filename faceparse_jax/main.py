@@ -101,12 +101,14 @@ def run(_) -> None:
     _join_others()
     # Imported here, so that --help and a wrong flag answer at once.
     if _MODE.value == "train":
+        from faceparse_jax.checkpoints import told_full_disk
         from faceparse_jax.train import train
 
         config = _need_config()
         if "arms" in config:
             raise InputError("--config", "a study", "a run", "add --mode study")
-        train(config, workdir)
+        with told_full_disk(workdir):
+            train(config, workdir)
     elif _MODE.value == "evaluate":
         from faceparse_jax.evaluate import evaluate_run
 

@@ -5,6 +5,7 @@ import pathlib
 import re
 import shutil
 import signal
+import subprocess
 
 import jax
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from faceparse_jax import checkpoints, evaluate, train
 from faceparse_jax.errors import InputError, NonFiniteError, Stopped
+from faceparse_jax.job import accept
 from faceparse_jax.logs import Logs
 from faceparse_jax.replay import replay
 from faceparse_jax.trained import load_trained
@@ -158,6 +160,39 @@ def test_flipped_bytes_of_parameters_are_noticed(whole, tmp_path):
     meta.write_text(json.dumps(found))
     with pytest.raises(InputError, match="other values than were written, expected SHA-256 000"):
         load_trained(tmp_path / "run", "best")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 40 MiB in memory."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a file system can be mounted by root only")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_full_disk_is_told_and_older_checkpoints_stay(data_dir, small_disk):
+    folder = small_disk / "run"
+    config = small_config(data_dir, steps=1000)
+    config.checkpoint.keep = config.eval.every = 1000
+    with (
+        pytest.raises(InputError, match="a full disk, expected room for checkpoints"),
+        checkpoints.told_full_disk(folder),
+    ):
+        train.train(config, folder)
+    assert shutil.disk_usage(small_disk).free < 2**22
+    kept = sorted(int(p.name) for p in (folder / "checkpoints" / "last").glob("*[0-9]"))
+    assert len(kept) > 3
+    # With room again it goes on from one of the last two, whose values are what was written.
+    for step in kept[:2]:
+        shutil.rmtree(folder / "checkpoints" / "last" / str(step))
+    with checkpoints.Checkpoints(folder, 3, read_only=True) as saved:
+        job = accept(config)
+        state, _ = job.begin(saved)
+    assert int(state.step) in kept[-2:]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_can_be_replayed(data_dir, tmp_path, capsys):

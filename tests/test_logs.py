@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
 
@@ -97,6 +98,23 @@ def test_tensorboard_has_scalars_picture_and_the_restart(tmp_path):
     assert restarts == [1, 2]  # TensorBoard forgets what it has from these steps on
     assert len(pictures) == 1
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(pictures[0]))), picture)
+
+
+def test_a_torn_tensorboard_file_keeps_what_came_before(tmp_path):
+    """A kill tears the last record; the resumed run begins a file of its own."""
+    write(tmp_path, [1, 2])
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    path.write_bytes(path.read_bytes()[:-9])
+    write(tmp_path, [3], start_step=2)
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 2
+    steps = set()
+    for file in (tmp_path / "tensorboard").iterdir():
+        try:
+            for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
+                steps |= {Event.FromString(record).step}
+        except tf.errors.DataLossError:
+            assert file == path
+    assert steps >= {1, 2, 3}
 
 
 def test_progress_in_a_file_is_plain_lines(tmp_path, capsys, monkeypatch):

@@ -128,11 +128,28 @@ def test_rows_that_cannot_be_drawn_are_refused_before_anything_is_written(data_d
     assert not (tmp_path / "new").exists()
 
 
-def test_another_config_is_refused(data_dir, workdir):
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("optim.rate", 0.5),
+        ("train.batch", 4),
+        ("model.width", 0.25),
+        ("model.depth_statistics", "split"),
+        ("data.depth_fraction", 1.0),
+        ("data.name", "lapa_d"),
+    ],
+)
+def test_another_config_is_refused(data_dir, workdir, tmp_path, key, value):
     config = tiny_config(data_dir)
-    config.optim.rate = 0.5
-    with pytest.raises(InputError, match=r"optim\.rate"):
+    config.update_from_flattened_dict({key: value})
+    if key == "data.name":  # another label scheme
+        dummy_archives.lapa(tmp_path)
+        build.build("lapa_d", tmp_path, None, tmp_path / "data")
+        config.data.config, config.data.data_dir = "official", str(tmp_path / "data")
+    before = (workdir / "config.json").read_bytes()
+    with pytest.raises(InputError, match=f"{key}=.*the same config to resume"):
         train(config, workdir)
+    assert (workdir / "config.json").read_bytes() == before
 
 
 def test_evaluation_writes_table_json_and_picture(workdir, capsys):
