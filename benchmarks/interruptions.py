@@ -19,7 +19,7 @@ import time
 from faceparse_jax import tables
 from faceparse_jax.checkpoints import read_meta
 
-STEPS = 60
+STEPS = 40
 _CONFIG = (
     "--config=configs/synthetic_heads.py",
     "--config.data.config=tiny",
@@ -60,6 +60,14 @@ def scalars(workdir: pathlib.Path) -> list[dict]:
     ]
 
 
+def compare(a: pathlib.Path, b: pathlib.Path, name: str) -> dict[str, bool]:
+    """Whether two runs ended with the same state and logged the same numbers."""
+    return {
+        f"{name}, state": read_meta(a, "last")["sha256"] == read_meta(b, "last")["sha256"],
+        f"{name}, scalars": scalars(a) == scalars(b),
+    }
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -78,28 +86,27 @@ def main() -> int:
             raise RuntimeError(f"the run failed, see {workdir}.log")
     took = time.monotonic() - since
     rows = [("kill", "seconds after start", "step of last checkpoint", "during a write")]
-    while len(rows) <= options.kills:
+    equal, ends = {}, 0
+    while True:
         process = start(killed, out / "data")
-        moment = rng.uniform(0.3, 0.9) * took
+        # Late enough for some steps, and early enough that most starts are killed.
+        moment = rng.uniform(0.3, 0.9) * took if len(rows) <= options.kills else None
         try:
-            process.wait(moment)
-            raise RuntimeError(f"the run ended before kill {len(rows)}, see {killed}.log")
+            if process.wait(moment):
+                raise RuntimeError(f"a start failed, see {killed}.log")
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        step, writing = state(killed)
-        rows.append((str(len(rows)), f"{moment:.1f}", str(step), "yes" if writing else "no"))
-        if step >= STEPS - 5:  # the next start would end: begin anew
-            (out / "ended").mkdir(exist_ok=True)
-            killed.rename(out / "ended" / str(len(rows)))
-    if start(killed, out / "data").wait():
-        raise RuntimeError(f"the last restart failed, see {killed}.log")
+            step, writing = state(killed)
+            rows.append((str(len(rows)), f"{moment:.1f}", str(step), "yes" if writing else "no"))
+            continue
+        ends += 1  # the run is done: compared, and another one begun for the kills that are left
+        equal |= compare(whole, killed, f"killed run {ends}")
+        if len(rows) > options.kills:
+            break
+        killed.rename(out / f"ended_{ends}")
+    equal |= compare(whole, out / "first", "second whole run")
     print("\n".join(tables.aligned(rows, numbers_from=1)))
-    equal = {}
-    for name, other in (("killed", killed), ("second whole run", out / "first")):
-        same = read_meta(whole, "last")["sha256"] == read_meta(other, "last")["sha256"]
-        equal[f"{name}, state"] = same
-        equal[f"{name}, scalars"] = scalars(whole) == scalars(other)
     torn = len(re.findall(r"is damaged", killed.with_suffix(".log").read_text()))
     for what, same in equal.items():
         print(f"{what}: {'bit for bit equal' if same else 'DIFFERENT'}")
