@@ -156,7 +156,10 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         rest = flags.FLAGS(argv)
     except Exception as error:  # a config is a program and fails as it likes
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        # Some errors of config files carry a whole traceback; its end says what happened.
+        lines = str(error).strip().splitlines()
+        told = lines[-1] if any("Traceback" in line for line in lines) else " ".join(lines)
+        reason = f"{type(error).__name__}: {' '.join(told.split())}"
         raise InputError(
             "the command line, or the file of --config",
             reason,

@@ -197,7 +197,8 @@ CASES = [
     _own("a file with a slip", "mine.py", "def get_config(:\n"),
     _own("a file that fails", "absent_module", "import absent_module\n"),
     _own("a file without a config", "get_config", "x = 1\n"),
-    _own("a file with another config", "every key of configs/base.py", "from ml_collections import ConfigDict\n"
+    _own("a file with another config", "every key of configs/base.py",
+         "from ml_collections import ConfigDict\n"
          "def get_config():\n    return ConfigDict({'data': {'data_dir': '', 'config': ''}})\n"),
     _line("nothing", "--workdir"),
     _line("no config", "--config", "--workdir={folder}/run"),
