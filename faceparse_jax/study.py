@@ -197,9 +197,9 @@ def run_study(study: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
             another config; runs that failed, when all others are done; a full disk.
     """
     runs = plan(study, workdir)
-    for place in (workdir, workdir / "runs"):
-        if place.exists() and not place.is_dir():
-            raise InputError(str(place), "a file", "a folder", "choose another --workdir")
+    folder = workdir / "runs"
+    if folder.exists() and not folder.is_dir():
+        raise InputError(str(folder), "a file", "a folder", "choose another --workdir")
     todo = {run.folder: run for run in runs if not _finished(run)}
     for run in todo.values():
         _accept(run)
