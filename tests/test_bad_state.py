@@ -18,6 +18,7 @@ from tests.test_bad_runs import (
     PHOTO,
     RUN,
     STUDY,
+    Trap,
     _checkpoint,
     _config,
     _line,
@@ -77,6 +78,11 @@ def edited(how):
         return json.dumps(value).encode() if isinstance(text, bytes) else json.dumps(value)
 
     return edit
+
+
+def trap(folder: pathlib.Path) -> bytes:
+    """A pickle that leaves a file in the folder when it is loaded."""
+    return pickle.dumps(Trap(folder / "trapped"))
 
 
 def lose(name: str):
@@ -215,7 +221,8 @@ CASES = [
     _arrays("images without a byte", "image.npy", write("image.npy", b"")),
     _arrays("an array of objects", "Python objects", write("image.npy", npy(
         np.array([{}]), allow_pickle=True))),
-    _arrays("a pickle", "pickled", write("image.npy", pickle.dumps({}))),
+    _arrays("a pickle", "magic string", lambda place: write("image.npy", trap(place))(place)),
+    _arrays("an archive of arrays", "magic string", write("image.npy", b"PK\x03\x04" + bytes(99))),
     _arrays("images of another size", "uint8 [24, 32, 32, 3]", write("image.npy", npy(
         np.zeros((24, 32, 32, 3), np.uint8)))),
     _arrays("images of fractions", "float32", write("image.npy", npy(
@@ -262,7 +269,7 @@ CASES = [
         lambda v: v.update(sha256=["average"])))),
     _checkpoint("a meta without end", "recursion", meta(lambda text: "[" * 100_000)),
     _checkpoint("a meta that is a pickle", "codec", copied(
-        lambda r: (step(r) / "meta" / "metadata").write_bytes(pickle.dumps({})))),
+        lambda r: (step(r) / "meta" / "metadata").write_bytes(trap(r.parent)))),
     _checkpoint("a file for its folder", "no checkpoint", copied(lambda r: (
         shutil.rmtree(r / "checkpoints" / "last"), (r / "checkpoints" / "last").write_text("")))),
     _study("data that are not prepared", "tfds_builders.build", 'c.base.data.data_dir = "absent"'),
@@ -322,6 +329,11 @@ def outcomes(tmp_path_factory):
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_one_sentence_and_nothing_written(case, outcomes):
     bad_input.check(case, outcomes[case.name])
+
+
+def test_a_pickle_of_the_corpus_would_show(tmp_path):
+    pickle.loads(trap(tmp_path))
+    assert bad_input.listing(tmp_path).keys() == {"trapped"}
 
 
 def test_the_corpus_is_as_large_as_the_docs_say():
