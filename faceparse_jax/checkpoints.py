@@ -7,7 +7,6 @@ state and strictly: a missing, surplus or misshaped tensor is an error.
 """
 
 import contextlib
-import json
 import pathlib
 import shutil
 import sys
@@ -18,6 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 
+from faceparse_jax import records
 from faceparse_jax.errors import InputError
 from faceparse_jax.provenance import checksum
 from faceparse_jax.sharding import is_lead, replicated
@@ -30,7 +30,7 @@ _FULL_DISK = 2**26  # bytes; no checkpoint fits
 
 def disk_is_full(workdir: pathlib.Path, error: Exception) -> bool:
     """Whether the disk has no room, by what failed or by what is left."""
-    there = next(p for p in (workdir, *workdir.absolute().parents) if p.exists())
+    there = next(place for place in (workdir, *workdir.absolute().parents) if place.exists())
     return "No space left" in str(error) or shutil.disk_usage(there).free < _FULL_DISK
 
 
@@ -261,7 +261,7 @@ def read_meta(workdir: pathlib.Path, which: str = "best") -> Meta:
     """The meta of a run's ``best`` or ``last`` checkpoint.
 
     Raises:
-        InputError: the workdir holds no such checkpoint.
+        InputError: the workdir holds no such checkpoint, or one without a meta.
     """
     folder = pathlib.Path(workdir) / "checkpoints" / which
     steps = [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
@@ -273,17 +273,12 @@ def read_meta(workdir: pathlib.Path, which: str = "best") -> Meta:
             f"train first: python -m faceparse_jax.main --config configs/X.py --workdir {workdir}",
         )
     path = folder / str(max(steps)) / "meta" / "metadata"
-    try:
-        meta = json.loads(path.read_text())
-        if not isinstance(meta, dict) or "config" not in meta:
-            raise ValueError("no config in it")
-    except (OSError, ValueError) as error:
+    kinds = {"config": dict, "dataset": dict, "step": int, "seed": int, "code_version": str}
+    meta = records.read(path, "the meta of a checkpoint", _other_checkpoint(which), **kinds)
+    if not isinstance(meta.get("sha256", {}), dict):
         raise InputError(
-            str(path),
-            " ".join(str(error).split()),
-            "the meta of a checkpoint",
-            _other_checkpoint(which),
-        ) from error
+            str(path), "no checksums by name", "the meta of a checkpoint", _other_checkpoint(which)
+        )
     return meta
 
 

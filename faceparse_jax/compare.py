@@ -6,12 +6,11 @@ Exit status 0 where nothing differs but places and times, 1 where something does
 """
 
 import argparse
-import json
 import pathlib
 import sys
 from typing import Any
 
-from faceparse_jax import provenance
+from faceparse_jax import provenance, records
 from faceparse_jax.errors import InputError
 
 EXIT_DIFFERENT, EXIT_BAD_INPUT = 1, 2
@@ -30,18 +29,8 @@ def differences(a: dict[str, Any], b: dict[str, Any]) -> list[tuple[str, Any, An
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(
-            str(path),
-            " ".join(str(error).split()),
-            "the record.json of a study or of one of its runs",
-            "give the path of a record.json",
-        ) from error
-    if not isinstance(value, dict):
-        raise InputError(str(path), "no JSON object", "the record.json of a study", "give its path")
-    return value
+    expected = "the record.json of a study or of one of its runs"
+    return records.read(path, expected, "give the path of a record.json")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,8 +8,10 @@ from configs import base
 from faceparse_jax import provenance
 from faceparse_jax.errors import InputError
 
-# Intervals as in mathematics: "[0, 1)" has 0 and not 1; inf is never a value.
-_RATE, _COUNT, _WEIGHT, _SHARE = "[0, inf)", "[1, inf)", "[0, inf)", "[0, 1]"
+# Intervals as in mathematics: "[0, 1)" has 0 and not 1; inf is never a value. Steps are counted
+# in 32 bits on the device.
+_RATE, _WEIGHT, _SHARE = "[0, inf)", "[0, inf)", "[0, 1]"
+_COUNT, _STEPS = "[1, 2147483647]", "[0, 2147483647]"
 RANGES = {
     "seed": "[0, 2147483647]",
     "devices": "[0, inf)",
@@ -35,8 +37,8 @@ RANGES = {
     "loss.adversarial": _WEIGHT,
     "loss.temperature": "(0, inf)",
     "loss.e2e_to_translator": _WEIGHT,
-    "loss.mutual_ramp_steps": "[0, inf)",
-    "loss.e2e_ramp_steps": "[0, inf)",
+    "loss.mutual_ramp_steps": _STEPS,
+    "loss.e2e_ramp_steps": _STEPS,
     "loss.auxiliary": _WEIGHT,
     "loss.ohem_threshold": "(0, 1]",
     "loss.ohem_min_fraction": _SHARE,
@@ -45,7 +47,7 @@ RANGES = {
     "optim.weight_decay": "[0, inf)",
     "optim.head_factor": "[0, inf)",
     "optim.power": "[0, inf)",
-    "optim.warmup_steps": "[0, inf)",
+    "optim.warmup_steps": _STEPS,
     "optim.warmup_rate": _RATE,
     "optim.translator_rate": _RATE,
     "optim.discriminator_rate": _RATE,

@@ -9,6 +9,7 @@ import io
 import math
 import os
 import pathlib
+import stat
 import struct
 import tokenize
 import zlib
@@ -18,6 +19,9 @@ from jaxtyping import Bool, UInt8, UInt16
 from PIL import ExifTags, Image
 
 from faceparse_jax.errors import InputError
+
+MAX_BYTES = 2**29
+"""Largest file that is read; `MAX_PIXELS` of 16-bit colour, uncompressed, are less."""
 
 MAX_PIXELS = 8192 * 8192
 """Largest picture that is decoded, against files that inflate to fill the memory."""
@@ -55,12 +59,19 @@ def _contents(source: Source, name: str) -> tuple[bytes, str]:
     if isinstance(source, bytes):
         return source, name or "image"
     name = name or os.fspath(source)
+    path = pathlib.Path(source).expanduser()
     try:
-        return pathlib.Path(source).expanduser().read_bytes(), name
-    except OSError as error:
+        found = path.stat()
+        if stat.S_ISDIR(found.st_mode):
+            raise ValueError("a directory")
+        # A pipe or a device may never end.
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES:
+            raise ValueError(f"no plain file of at most {MAX_BYTES:,} bytes")
+        return path.read_bytes(), name
+    except (OSError, ValueError) as error:
         raise InputError(
             name,
-            (error.strerror or str(error)).lower(),
+            (getattr(error, "strerror", None) or str(error)).lower(),
             "a file that can be read",
             "check the path",
         ) from error

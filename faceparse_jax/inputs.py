@@ -77,7 +77,13 @@ def _files(place: Place | None, suffixes: tuple[str, ...]) -> list[pathlib.Path]
     if place is None:
         return []
     path = pathlib.Path(place).expanduser()
-    if not path.exists():
+    try:
+        there = path.exists()
+    except OSError as error:  # a name that no file can have
+        raise InputError(
+            str(path), error.strerror, "a file or a folder", "check the path"
+        ) from error
+    if not there:
         raise InputError(str(path), "nothing", "a file or a folder", "check the path")
     if not path.is_dir():
         return [path]

@@ -177,6 +177,7 @@ def accept(config: ml_collections.ConfigDict) -> Job:
         best_route=_best_route(config, nets),
     )
     # What these would refuse, now.
+    job.train_batches(0)
     job.validation_batches()
     if config.train.translator_from:
         read_meta(pathlib.Path(config.train.translator_from), "last")

@@ -63,8 +63,8 @@ def _config():
     config = _CONFIG.value
     try:
         # A file that failed to load gives an object that raises on first use.
-        return config and config.lock()
-    except OSError as error:
+        return config if config is None else config.lock()
+    except (OSError, AttributeError) as error:
         found = str(error).strip().splitlines()[-1].strip()
         raise InputError("--config", found, "a file of configs/", "ls configs") from error
 
@@ -79,6 +79,25 @@ def _need_config():
             "add --config configs/synthetic_heads.py or another file of configs/",
         )
     return config
+
+
+def _run_config():
+    """The config of the command line where a run's is expected; None for none."""
+    config = _config()
+    if config is not None and "arms" in config:
+        raise InputError("--config", "a study", "a run", "add --mode study")
+    return config
+
+
+def _check_workdir(workdir: pathlib.Path) -> None:
+    there = next(place for place in (workdir, *workdir.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise InputError(
+            f"--workdir {workdir}",
+            f"a file, {there}" if there != workdir else "a file",
+            "a folder, or nothing yet",
+            "choose another --workdir",
+        )
 
 
 def _join_others() -> None:
@@ -98,21 +117,20 @@ def _join_others() -> None:
 
 def run(_) -> None:
     workdir = pathlib.Path(_WORKDIR.value).expanduser()
+    _check_workdir(workdir)
     _join_others()
     # Imported here, so that --help and a wrong flag answer at once.
     if _MODE.value == "train":
         from faceparse_jax.checkpoints import told_full_disk
         from faceparse_jax.train import train
 
-        config = _need_config()
-        if "arms" in config:
-            raise InputError("--config", "a study", "a run", "add --mode study")
+        _run_config()
         with told_full_disk(workdir):
-            train(config, workdir)
+            train(_need_config(), workdir)
     elif _MODE.value == "evaluate":
         from faceparse_jax.evaluate import evaluate_run
 
-        evaluate_run(workdir, _CHECKPOINT.value, _config())
+        evaluate_run(workdir, _CHECKPOINT.value, _run_config())
     elif _MODE.value == "study":
         from faceparse_jax.study import run_study
 
@@ -120,7 +138,7 @@ def run(_) -> None:
     elif _MODE.value == "replay":
         from faceparse_jax.replay import replay
 
-        replay(workdir, _config())
+        replay(workdir, _run_config())
     else:
         from faceparse_jax.predict import load, predict_files
 
@@ -158,7 +176,10 @@ def _parse(argv: list[str]) -> list[str]:
     try:
         rest = flags.FLAGS(argv)
     except Exception as error:  # a config is a program and fails as it likes
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        # Some errors of config files carry a whole traceback; its end says what happened.
+        lines = str(error).strip().splitlines()
+        told = lines[-1] if any("Traceback" in line for line in lines) else " ".join(lines)
+        reason = f"{type(error).__name__}: {' '.join(told.split())}"
         raise InputError(
             "the command line, or the file of --config",
             reason,

@@ -166,7 +166,8 @@ def _ours(path: pathlib.Path) -> bool:
         if path.suffix == ".npz":
             with np.load(path) as arrays:
                 return str(arrays["written_by"]) == _MARK
-        return json.loads(path.read_text())["written_by"] == _MARK
+        record = json.loads(path.read_text())
+        return record["written_by"] == _MARK and isinstance(record["predictions"], dict)
     except Exception:  # whatever it is that cannot be read, it is not ours
         return False
 

@@ -1,16 +1,13 @@
 """The step at which a run met a number that is not finite, run again and looked at."""
 
-import json
 import math
 import pathlib
 
 import jax
-import ml_collections
 import numpy as np
 from PIL import Image
 
-from configs import base
-from faceparse_jax import sharding
+from faceparse_jax import records, sharding
 from faceparse_jax.checkpoints import Checkpoints
 from faceparse_jax.errors import InputError
 from faceparse_jax.job import accept, training_inputs
@@ -35,7 +32,7 @@ def replay(workdir: pathlib.Path, overrides=None) -> dict[str, float]:
         The scalars of the last step.
 
     Raises:
-        InputError: the run met no such number.
+        InputError: the run met no such number, or its files do not tell of it.
     """
     path = workdir / NON_FINITE
     if not path.exists():
@@ -45,9 +42,13 @@ def replay(workdir: pathlib.Path, overrides=None) -> dict[str, float]:
             "a run that met a number that is not finite",
             "nothing to replay: train, or look at metrics.jsonl",
         )
-    record = json.loads(path.read_text())
-    config = base.get_config()
-    config.update(ml_collections.ConfigDict(json.loads((workdir / "config.json").read_text())))
+    again = "train again until it is met"
+    record = records.read(path, "what a run wrote that met such a number", again, step=int)
+    values = records.read(workdir / "config.json", "the config of the run", again)
+    config = records.stored_config(values, str(workdir / "config.json"), again)
+    if not 1 <= record["step"] <= config.train.steps:
+        expected = f"a step of the run, 1 to {config.train.steps}"
+        raise InputError(str(path), f"step {record['step']}", expected, again)
     if overrides is not None:
         config.devices = overrides.devices
         config.data.data_dir = overrides.data.data_dir

@@ -23,10 +23,12 @@ from faceparse_jax import (
     evaluate,
     from_config,
     provenance,
+    records,
     sharding,
     study_report,
 )
 from faceparse_jax.errors import InputError, Stopped
+from faceparse_jax.job import accept
 from faceparse_jax.train import train
 from faceparse_jax.trained import load_trained
 
@@ -97,7 +99,8 @@ def _slug(name: str) -> str:
 
 
 def _check_names(study: ml_collections.ConfigDict) -> None:
-    missing = [key for key in ("base", "arms", "conditions", "seeds", "scores") if key not in study]
+    keys = ("base", "arms", "conditions", "seeds", "scores", "baselines", "checkpoint", "title")
+    missing = [key for key in keys if key not in study]
     if missing:
         raise InputError(
             "--config",
@@ -105,6 +108,7 @@ def _check_names(study: ml_collections.ConfigDict) -> None:
             "a study",
             "choose a file of configs/studies/, or leave --mode study out",
         )
+    _check_forms(study)
     for what in ("arms", "conditions", "seeds"):
         names = [_slug(str(entry if what == "seeds" else entry[0])) for entry in study[what]]
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -128,6 +132,37 @@ def _check_names(study: ml_collections.ConfigDict) -> None:
                 f"one of {sorted(arms)}",
                 "name one of them",
             )
+
+
+def _check_forms(study: ml_collections.ConfigDict) -> None:
+    """Refuses values of another form than `plan` and `study_report.write` take."""
+    overrides = "(name, overrides) pairs, overrides being (key, value) pairs"
+    routes = f"of {', '.join(evaluate.ROUTES)}"
+    forms = {
+        "base": (lambda value: isinstance(value, ml_collections.ConfigDict), "a config of a run"),
+        "seeds": (lambda value: all(type(seed) is int for seed in value), "integers"),
+        "arms": (_are_overrides, overrides),
+        "conditions": (_are_overrides, overrides),
+        "checkpoint": (("best", "last").__contains__, "'best' or 'last'"),
+        "scores": (_are_of_routes, f"(route, score) pairs, routes {routes}"),
+        "baselines": (_are_of_routes, f"(route, arm) pairs, routes {routes}"),
+    }
+    for key, (fits, expected) in forms.items():
+        try:
+            good = fits(study[key])
+        except (TypeError, ValueError):
+            good = False
+        if not good:
+            found = " ".join(str(study[key]).split())[:100]
+            raise InputError(f"config.{key}", found, expected, "mend the study's file")
+
+
+def _are_overrides(value) -> bool:
+    return all(isinstance(name, str) and (dict(pairs) or True) for name, pairs in value)
+
+
+def _are_of_routes(value) -> bool:
+    return all(route in evaluate.ROUTES and isinstance(name, str) for route, name in value)
 
 
 def _translators_first(arms) -> list[tuple[str, tuple]]:
@@ -158,11 +193,16 @@ def run_study(study: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     """Trains and scores what is not finished, then writes tables, plot and record.
 
     Raises:
-        InputError: as `plan`; a finished run with another config; runs that failed, when
-            all others are done; a full disk.
+        InputError: as `plan`; what `job.accept` refuses of any run; a finished run with
+            another config; runs that failed, when all others are done; a full disk.
     """
     runs = plan(study, workdir)
+    folder = workdir / "runs"
+    if folder.exists() and not folder.is_dir():
+        raise InputError(str(folder), "a file", "a folder", "choose another --workdir")
     todo = {run.folder: run for run in runs if not _finished(run)}
+    for run in todo.values():
+        _accept(run)
     print(f"{len({run.folder for run in runs})} runs, {len(todo)} to do, in {workdir}")
     failures = []
     for number, run in enumerate(todo.values(), 1):
@@ -189,12 +229,26 @@ def run_study(study: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
         )
 
 
+def _accept(run: Run) -> None:
+    """Refuses a run before the first one is trained; its translator may not be there yet."""
+    config = ml_collections.ConfigDict(run.config)
+    if config.train.translator_from.startswith(ARM):
+        config.train.translator_from = ""
+    accept(config)
+
+
+def _read_record(run: Run) -> dict[str, Any]:
+    expected = "the record of a finished run"
+    again = f"remove {run.folder} and run again"
+    return records.read(run.record, expected, again, config=dict, scores=dict)
+
+
 def _finished(run: Run) -> bool:
     if not run.record.exists():
         return False
     # Keys that are younger than the run have the value that changes nothing.
     before = provenance.flat(json.loads(json.dumps(base.get_config().to_dict())))
-    before |= provenance.flat(json.loads(run.record.read_text())["config"])
+    before |= provenance.flat(_read_record(run)["config"])
     now = provenance.flat(json.loads(json.dumps(run.config)))
     place = ("data.data_dir", "devices")
     differing = [k for k in sorted(before | now) if before.get(k) != now.get(k) and k not in place]
@@ -252,11 +306,11 @@ def _record(run: Run, scored: dict[str, Any], trained) -> dict[str, Any]:
 def _report(study, runs: list[Run], workdir: pathlib.Path) -> str:
     if not sharding.is_lead():
         return ""
-    finished = [(run, json.loads(run.record.read_text())) for run in runs if run.record.exists()]
+    finished = [(run, _read_record(run)) for run in runs if run.record.exists()]
     results = [
         study_report.Result(run.arm, run.condition, run.seed, record["scores"])
         for run, record in finished
     ]
-    records = {str(run.folder.relative_to(workdir)): record for run, record in finished}
-    evaluate.write_json(workdir / "record.json", {"runs": records})
+    by_folder = {str(run.folder.relative_to(workdir)): record for run, record in finished}
+    evaluate.write_json(workdir / "record.json", {"runs": by_folder})
     return study_report.write(study, results, workdir)

@@ -7,8 +7,7 @@ from typing import Any
 import jax
 import ml_collections
 
-from configs import base
-from faceparse_jax import checkpoints, from_config, labels, provenance
+from faceparse_jax import checkpoints, from_config, labels, records
 from faceparse_jax.errors import InputError
 from faceparse_jax.state import Nets, Variables, inference_variables, init_state
 
@@ -39,19 +38,15 @@ def load_trained(workdir: pathlib.Path | str, which: str = "best") -> Trained:
     """
     workdir = pathlib.Path(workdir)
     meta = checkpoints.read_meta(workdir, which)
-    # Keys that are younger than the run have the value that changes nothing.
-    stored = base.get_config()
-    unknown = provenance.flat(meta["config"]).keys() - provenance.flat(stored.to_dict()).keys()
-    if unknown:
+    where = f"{workdir}, {which} checkpoint"
+    its_code = f"use the code version that trained it, {meta['code_version']}"
+    config = ml_collections.FrozenConfigDict(records.stored_config(meta["config"], where, its_code))
+    name = meta["dataset"].get("scheme")
+    if name not in labels.SCHEMES:
         raise InputError(
-            f"{workdir}, {which} checkpoint",
-            f"a config with {', '.join(sorted(unknown))}",
-            "keys of configs/base.py",
-            f"use the code version that trained it, {meta.get('code_version')}",
+            where, f"the label scheme {name!r}", f"one of {sorted(labels.SCHEMES)}", its_code
         )
-    stored.update(meta["config"])
-    config = ml_collections.FrozenConfigDict(stored)
-    scheme = labels.scheme(meta["dataset"]["scheme"])
+    scheme = labels.scheme(name)
     nets = from_config.nets(config, scheme.num_classes)
 
     def shapes():

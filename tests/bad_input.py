@@ -135,6 +135,13 @@ def _forked(module, job: dict) -> int:
         os._exit(status)
 
 
+def corpus() -> list[Case]:
+    """Every case."""
+    from tests import test_bad_files, test_bad_runs, test_bad_state
+
+    return [*test_bad_files.CASES, *test_bad_runs.CASES, *test_bad_state.CASES]
+
+
 def count(cases: Sequence[Case]) -> str:
     """Cases by area, as a Markdown table."""
     areas = collections.Counter(case.area for case in cases)
@@ -146,7 +153,4 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["serve"]:
         _serve()
     else:
-        from tests.test_bad_files import CASES as FILES
-        from tests.test_bad_runs import CASES as RUNS
-
-        print(count([*FILES, *RUNS]))
+        print(count(corpus()))

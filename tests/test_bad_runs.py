@@ -14,7 +14,6 @@ from faceparse_jax.train import train
 from tests import bad_input
 from tests.bad_input import MAIN, Case, nothing
 from tests.dummy_archives import encode
-from tests.test_bad_files import CASES as FILE_CASES
 from tests.test_bad_files import huge_png
 from tests.test_interruptions import small_config
 from tests.test_run import tiny_config
@@ -197,7 +196,8 @@ CASES = [
     _own("a file with a slip", "mine.py", "def get_config(:\n"),
     _own("a file that fails", "absent_module", "import absent_module\n"),
     _own("a file without a config", "get_config", "x = 1\n"),
-    _own("a file with another config", "every key of", "from ml_collections import ConfigDict\n"
+    _own("a file with another config", "every key of configs/base.py",
+         "from ml_collections import ConfigDict\n"
          "def get_config():\n    return ConfigDict({'data': {'data_dir': '', 'config': ''}})\n"),
     _line("nothing", "--workdir"),
     _line("no config", "--config", "--workdir={folder}/run"),
@@ -217,7 +217,7 @@ CASES = [
     _line("a dataset that is not prepared", "tfds_builders.build", "--workdir={run}", HEADS,
           "--mode=evaluate", "--config.eval.dataset=lapa_d/*", "--config.data.data_dir={data}"),
     _study("two arms of one name", "twice", "c.arms = (arms.FULL, arms.FULL)"),
-    _study("names that are one folder", "twice", "c.seeds = (1, '1')"),
+    _study("names that are one folder", "a_b twice", "c.arms = (('a b', ()), ('a-b', ()))"),
     _study("no arms", "config.arms", "c.arms = ()"),
     _study("no seeds", "config.seeds", "c.seeds = ()"),
     _study("an unknown key", "optim.rat", "c.arms += (('a', (('optim.rat', 1.0),)),)"),
@@ -232,7 +232,7 @@ CASES = [
                 copied(lambda r: shutil.rmtree(step(r) / "average"))),
     _checkpoint("pickles", "damaged tensors", copied(pickles)),
     _checkpoint("a meta of words", "meta", meta(lambda text: "words")),
-    _checkpoint("a meta that is a list", "no config in it", meta(lambda text: "[]")),
+    _checkpoint("a meta that is a list", "no JSON object", meta(lambda text: "[]")),
     _checkpoint("a meta cut in half", "meta", meta(lambda text: text[: len(text) // 2])),
     _checkpoint("a meta with an unknown key", "depth_of_backbone", meta(renamed)),
     _checkpoint("other networks", "other or damaged", meta(wider)),
@@ -271,20 +271,13 @@ def outcomes(tmp_path_factory):
     config = small_config(data, 1)
     config.eval.every = 1
     train(config, run)
-    RUN.append(run)
+    RUN[:] = [run]
     return bad_input.run(CASES, base, data=data, run=run)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_one_sentence_and_nothing_written(case, outcomes):
     bad_input.check(case, outcomes[case.name])
-
-
-def test_the_corpus_is_as_large_as_the_docs_say():
-    cases = [*FILE_CASES, *CASES]
-    assert len({case.name for case in cases}) == len(cases) >= 100
-    docs = (bad_input.ROOT / "docs" / "reliability.md").read_text()
-    assert bad_input.count(cases) in docs
 
 
 @pytest.mark.parametrize("key", config_check.RANGES)

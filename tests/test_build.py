@@ -216,3 +216,16 @@ def test_a_killed_build_leaves_nothing_that_loads(capfd, manual_dir, tmp_path, k
     assert status == 0
     assert "test              1 examples" in out
     assert ("left from a build that was killed" in err) == (kill == signal.SIGKILL)
+
+
+def test_a_build_that_fails_removes_nothing_but_its_own(tmp_path, monkeypatch):
+    """What a user puts into the new folder while the build runs stays."""
+
+    def fails(*_):
+        (tmp_path / "new" / "mine.txt").write_text("kept")
+        raise InputError("a", "b", "c", "d")
+
+    monkeypatch.setattr(build, "_prepare", fails)
+    with pytest.raises(InputError):
+        build.build("synthetic_heads", None, "tiny", tmp_path / "new" / "data")
+    assert [path.name for path in tmp_path.rglob("*")] == ["new", "mine.txt"]

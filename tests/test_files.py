@@ -50,6 +50,15 @@ def test_members_that_inflate_too_far_are_refused(tmp_path, monkeypatch):
         files.Zip(tmp_path / "a.zip")
 
 
+def test_a_zip_of_too_many_files_is_refused(tmp_path, monkeypatch):
+    packed = pack(tree(tmp_path / "Set", "1.png", "2.png"))
+    monkeypatch.setattr(files, "MAX_MEMBERS", 2)
+    assert files.Zip(packed, inside="Set").names == ["1.png", "2.png"]
+    monkeypatch.setattr(files, "MAX_MEMBERS", 1)
+    with pytest.raises(InputError, match="2 members, expected at most 1"):
+        files.Zip(packed)
+
+
 def test_two_members_of_one_name_are_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("a/1.png", b"one")

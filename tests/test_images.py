@@ -98,6 +98,16 @@ def test_a_picture_above_the_limit_is_refused_before_it_is_decoded(monkeypatch):
         images.read_image(encoded(RAMP), "big.png")
 
 
+def test_a_file_above_the_limit_is_not_read(tmp_path, monkeypatch):
+    data = encoded(RAMP)
+    (tmp_path / "a.png").write_bytes(data)
+    monkeypatch.setattr(images, "MAX_BYTES", len(data))
+    assert images.read_image(tmp_path / "a.png").shape == (3, 4, 3)
+    monkeypatch.setattr(images, "MAX_BYTES", len(data) - 1)
+    with pytest.raises(InputError, match="no plain file of at most"):
+        images.read_image(tmp_path / "a.png")
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_damaged_files_never_raise_anything_else():
     rng = np.random.default_rng(0)

@@ -222,7 +222,7 @@ def test_a_failed_run_is_told_and_the_others_go_on(data_dir, tmp_path, monkeypat
     assert "rgb alone" in (tmp_path / "tables.md").read_text()
 
 
-def test_a_full_disk_stops_the_study_and_keeps_what_is_finished(tmp_path, monkeypatch):
+def test_a_full_disk_stops_the_study_and_keeps_what_is_finished(data_dir, tmp_path, monkeypatch):
     calls = []
 
     def full(*_):
@@ -231,7 +231,7 @@ def test_a_full_disk_stops_the_study_and_keeps_what_is_finished(tmp_path, monkey
 
     monkeypatch.setattr(study, "train", full)
     with pytest.raises(InputError, match="a full disk, expected room"):
-        run_study(tiny_study(), tmp_path)
+        run_study(tiny_study(data_dir), tmp_path)
     assert len(calls) == 1
 
 

@@ -7,6 +7,7 @@ the dataset's folder there and train with --config.data.source=arrays.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ import sys
 
 import numpy as np
 
+from faceparse_jax import config_check
 from faceparse_jax.data.prepared import Split
 from faceparse_jax.errors import InputError
 
@@ -53,18 +55,12 @@ def _write_split(split: Split, size: int, target: pathlib.Path) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     count = split.num_examples
-    shapes = {
-        "image": ((count, size, size, 3), "uint8"),
-        "depth": ((count, size, size, 1), f"uint{split.depth_bits}"),
-        "label": ((count, size, size), "uint8"),
-        "has_depth": ((count,), "bool"),
-    }
     try:
         out = {
             key: np.lib.format.open_memmap(
                 partial / f"{key}.npy", mode="w+", dtype=dtype, shape=shape
             )
-            for key, (shape, dtype) in shapes.items()
+            for key, (shape, dtype) in arrays.shapes(split, size).items()
         }
         for key in out:
             # A sparse file would kill the process where the disk is full, not raise.
@@ -80,8 +76,10 @@ def _write_split(split: Split, size: int, target: pathlib.Path) -> None:
         ids = pipeline.split_ids(split, range(count))
         record = {"split": arrays.record(split), "ids": ids}
         (partial / "split.json").write_text(json.dumps(record))
-    except OSError:
+    except (OSError, InputError):
         shutil.rmtree(partial, ignore_errors=True)
+        with contextlib.suppress(OSError):  # other splits may be there
+            partial.parent.rmdir()
         raise
     os.replace(partial, target)
 
@@ -114,8 +112,8 @@ def main(argv: list[str] | None = None) -> int:
         "--data_dir", type=pathlib.Path, default=pathlib.Path("~/tensorflow_datasets")
     )
     options = parser.parse_args(argv)
-    if options.size < 16:
-        parser.error(f"--size: found {options.size}, expected at least 16 pixels")
+    if not config_check.inside(options.size, config_check.RANGES["data.size"]):
+        parser.error(f"--size: found {options.size}, expected at least 16 pixels, at most 8192")
     try:
         folders = write(options.name, options.config, options.data_dir.expanduser(), options.size)
     except InputError as error:

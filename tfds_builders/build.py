@@ -124,7 +124,7 @@ def build(
     _check_config(builder_cls, name, config)
     data_dir = pathlib.Path(data_dir).expanduser().absolute()
     manual_dir = pathlib.Path(manual_dir).expanduser().absolute() if manual_dir else None
-    builder = builder_cls(config=config, data_dir=str(data_dir))
+    builder = _open_builder(builder_cls, config, data_dir)
     folder = pathlib.Path(builder.data_dir)
     if folder.exists():
         print(f"already prepared; to build it again, remove {folder}")
@@ -136,6 +136,23 @@ def build(
             _prepare(builder, manual_dir, data_dir)
     _report(builder, name, data_dir)
     return folder
+
+
+def _open_builder(builder_cls, config: str | None, data_dir: pathlib.Path):
+    """The builder, with what is prepared of it."""
+    try:
+        builder = builder_cls(config=config, data_dir=str(data_dir))
+        found = pathlib.Path(builder.data_dir)
+        if found.exists() and not builder.info.splits:
+            raise ValueError("no prepared dataset")
+    except Exception as error:  # TFDS has no one exception for damage
+        reason = " ".join(str(error).split())[:200]
+        config = config or builder_cls.BUILDER_CONFIGS[0].name
+        folder = data_dir / builder_cls.name / config / str(builder_cls.VERSION)
+        raise InputError(
+            str(folder), reason, "a dataset that was prepared here, or nothing", f"remove {folder}"
+        ) from error
+    return builder
 
 
 def check_files(name: str, manual_dir: pathlib.Path | None, config: str | None) -> bool:
@@ -193,15 +210,17 @@ def _prepare(builder, manual_dir: pathlib.Path | None, data_dir: pathlib.Path) -
 
 @contextlib.contextmanager
 def _nothing_kept(folder: pathlib.Path):
-    """Removes the folders that a build makes and does not fill."""
+    """Removes the folders that a build makes and does not fill; what is not its own stays."""
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         yield
     except BaseException:
-        top = missing[-1]
-        others = (*top.rglob("dataset_info.json"), *top.rglob("*incomplete*"))
-        if not others:
-            shutil.rmtree(top, ignore_errors=True)
+        if folder.parents[1] in missing and not any(folder.parents[1].glob("*/*/")):
+            # Where TFDS notes which builders there are.
+            shutil.rmtree(folder.parents[1] / ".config", ignore_errors=True)
+        for place in missing:  # the deepest first
+            with contextlib.suppress(OSError):
+                place.rmdir()
         raise
 
 

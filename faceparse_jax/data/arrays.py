@@ -11,14 +11,13 @@ import dataclasses
 import functools
 import io
 import itertools
-import json
 import pathlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image
 
-from faceparse_jax import labels
+from faceparse_jax import labels, records
 from faceparse_jax.data.batches import (
     EVERYTHING,
     ORIGINAL,
@@ -69,14 +68,20 @@ def open_split(name: str, config: str, split: str, data_dir: str | pathlib.Path)
             f"the decoded split {split!r}",
             f"run {_command(name, config, directory, 'SIZE')}",
         )
-    values = json.loads(mine[0].read_text())["split"]
+    again = f"remove {mine[0].parents[1]} and run {_command(name, config, directory, 'SIZE')}"
+    values, _ = _record(mine[0], again)
     expected = {field.name for field in dataclasses.fields(Split)} - {"directory"}
     if values.keys() != expected:
         raise InputError(
             str(mine[0]),
             f"the keys {sorted(values)}",
             f"those of this version, {sorted(expected)}",
-            f"remove {mine[0].parents[1]} and run {_command(name, config, directory, 'SIZE')}",
+            again,
+        )
+    if values["scheme"] not in labels.SCHEMES or values["depth_bits"] not in (8, 16):
+        found = f"scheme {values['scheme']!r} and depth of {values['depth_bits']!r} bits"
+        raise InputError(
+            str(mine[0]), found, f"one of {sorted(labels.SCHEMES)}, and 8 or 16", again
         )
     label_size = values.pop("label_size")
     return Split(
@@ -85,11 +90,49 @@ def open_split(name: str, config: str, split: str, data_dir: str | pathlib.Path)
     )
 
 
+def _record(path: pathlib.Path, again: str) -> tuple[dict, list[str]]:
+    """The two parts of a ``split.json``: what `Split` holds, and the ids.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    found = records.read(path, "the record of decoded arrays", again, split=dict, ids=list)
+    count = found["split"].get("num_examples")
+    if count != len(found["ids"]):
+        raise InputError(
+            str(path), f"{len(found['ids'])} ids and num_examples {count!r}", "as many", again
+        )
+    return found["split"], found["ids"]
+
+
 def record(split: Split) -> dict:
     """A `Split` as `open_split` reads it from JSON."""
     values = dataclasses.asdict(split) | {"scheme": split.scheme.name}
     del values["directory"]
     return values
+
+
+def shapes(split: Split, size: int) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape and type of each of the arrays."""
+    count = split.num_examples
+    return {
+        "image": ((count, size, size, 3), "uint8"),
+        "depth": ((count, size, size, 1), f"uint{split.depth_bits}"),
+        "label": ((count, size, size), "uint8"),
+        "has_depth": ((count,), "bool"),
+    }
+
+
+def _mapped(path: pathlib.Path, shape: tuple[int, ...], dtype: str, again: str) -> np.ndarray:
+    try:
+        # Knows .npy alone and maps memory, so that it can load neither archives nor pickles.
+        array = np.lib.format.open_memmap(path, mode="r")
+        if (array.shape, array.dtype) != (shape, np.dtype(dtype)):
+            raise ValueError(f"{array.dtype} {list(array.shape)}")
+    except (OSError, ValueError, EOFError, TypeError, SyntaxError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise InputError(str(path), reason, f"{dtype} {list(shape)}", again) from error
+    return array
 
 
 @functools.lru_cache(maxsize=8)
@@ -100,18 +143,10 @@ def _open(split: Split, size: int) -> tuple[Batch, list[str]]:
         there = sorted(split.directory.glob(f"arrays_*/{split.split}"))
         sizes = ", ".join(path.parent.name.removeprefix("arrays_") for path in there)
         raise InputError(str(root), f"arrays of {sizes} px", f"{size} px", f"run {again}")
-    ids = json.loads((root / "split.json").read_text())["ids"]
-    arrays = {}
-    for key in KEYS:
-        try:
-            arrays[key] = np.load(root / f"{key}.npy", mmap_mode="r")
-        except (OSError, ValueError) as error:
-            raise InputError(
-                str(root / f"{key}.npy"),
-                " ".join(str(error).split()),
-                f"{len(ids):,} examples",
-                f"remove {root} and run {again}",
-            ) from error
+    again = f"remove {root} and run {again}"
+    _, ids = _record(root / "split.json", again)
+    forms = shapes(split, size)
+    arrays = {key: _mapped(root / f"{key}.npy", *forms[key], again) for key in KEYS}
     arrays["index"] = np.arange(len(ids), dtype=np.int32)
     return arrays, ids
 
@@ -119,21 +154,28 @@ def _open(split: Split, size: int) -> tuple[Batch, list[str]]:
 def split_ids(split: Split, indices: Sequence[int] | np.ndarray) -> list[str]:
     """The ids of the examples in these rows of the split."""
     path = next(split.directory.glob(f"arrays_*/{split.split}/split.json"))
-    ids = json.loads(path.read_text())["ids"]
+    _, ids = _record(path, _command(split.name, split.config, split.directory, "SIZE"))
     return [ids[int(i)] for i in indices]
 
 
 def has_depth(split: Split) -> np.ndarray:
     """Whether each example has depth, bool [n]."""
-    return np.load(next(split.directory.glob(f"arrays_*/{split.split}/has_depth.npy")))
+    path = next(split.directory.glob(f"arrays_*/{split.split}/split.json"))
+    again = _command(split.name, split.config, split.directory, "SIZE")
+    return _mapped(path.with_name("has_depth.npy"), (split.num_examples,), "bool", again)
 
 
 def _original_labels(split: Split, size: int) -> tuple[np.ndarray, list[slice]]:
     """The bytes of all labels as stored, and where each one lies in them."""
     root = folder(split, size)
-    ends = np.load(root / "label_png.npy")
+    again = f"remove {root} and run {_command(split.name, split.config, split.directory, size)}"
+    ends = _mapped(root / "label_png.npy", (split.num_examples,), "int64", again)
+    path = root / "label_png.bin"
+    there = path.stat().st_size if path.is_file() else 0
+    if not there or there != ends[-1] or (np.diff(ends, prepend=0) <= 0).any():
+        raise InputError(str(path), f"{there:,} bytes", f"{ends[-1]:,} bytes of labels", again)
     where = [slice(*bounds) for bounds in zip((0, *ends[:-1]), ends, strict=True)]
-    return np.memmap(root / "label_png.bin", np.uint8, "r"), where
+    return np.memmap(path, np.uint8, "r"), where
 
 
 def _decoded_label(data: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ A batch is ``image`` u8 [b h w 3], ``depth`` u8 or u16 [b h w 1], ``label`` u8 [
 have ``mask`` bool [b] too. Everything float, augmentation included, is the device's work.
 """
 
+import contextlib
 import functools
 import os
 import pathlib
@@ -47,14 +48,15 @@ CACHE_LIMIT = 8 * 2**30
 """Bytes that one cached split may take in the memory of a host; at most two are kept."""
 
 _ENCODED = ("image", "depth", "label")
+_FRAME = 16  # bytes of a record beside its data: a length and two checksums
 
 
 def open_split(name: str, config: str, split: str, data_dir: str | pathlib.Path) -> Split:
     """Opens the newest version of a dataset that `tfds_builders.build` has prepared.
 
     Raises:
-        InputError: the dataset is not prepared, has no such split, or its labels are of
-            a scheme that this version does not know.
+        InputError: the dataset is not prepared or damaged, has no such split, or its labels
+            are of a scheme that this version does not know.
     """
     directory = newest_version(name, config, data_dir)
     info = _builder(directory).info
@@ -64,13 +66,21 @@ def open_split(name: str, config: str, split: str, data_dir: str | pathlib.Path)
             str(directory), f"no split {split!r}", f"one of {sorted(there)}", "choose one of these"
         )
     metadata = dict(info.metadata)
+    bits, with_depth = metadata.get("depth_bits", 8), metadata.get("with_depth", {})
+    if bits not in (8, 16) or not isinstance(with_depth, dict):
+        raise InputError(
+            str(directory / "metadata.json"),
+            f"depth_bits {bits!r} and with_depth {with_depth!r}",
+            "8 or 16, and a count for each split",
+            _again(directory),
+        )
     scheme = labels.SCHEMES.get(metadata.get("scheme", ""))
     if scheme is None or list(scheme.classes) != list(metadata.get("classes", ())):
         raise InputError(
             str(directory / "metadata.json"),
             f"label scheme {metadata.get('scheme')!r} with classes {metadata.get('classes')}",
             f"one of {sorted(labels.SCHEMES)} with the classes of faceparse_jax/labels.py",
-            f"delete {directory} and run: {build_command(name, config, data_dir)}",
+            _again(directory),
         )
     shape = info.features["label"].shape[:2]
     return Split(
@@ -80,11 +90,11 @@ def open_split(name: str, config: str, split: str, data_dir: str | pathlib.Path)
         version=directory.name,
         directory=directory,
         num_examples=there[split],
-        with_depth=int(metadata.get("with_depth", {}).get(split, there[split])),
+        with_depth=int(with_depth.get(split, there[split])),
         scheme=scheme,
         merge_order=metadata.get("merge_order", ""),
         depth_source=metadata.get("depth_source", ""),
-        depth_bits=int(metadata.get("depth_bits", 8)),
+        depth_bits=bits,
         label_size=None if None in shape else (int(shape[0]), int(shape[1])),
         fingerprint=fingerprint(directory),
     )
@@ -244,7 +254,48 @@ def eval_batches(
 
 @functools.lru_cache(maxsize=16)
 def _builder(directory: pathlib.Path) -> tfds.core.DatasetBuilder:
-    return tfds.builder_from_directory(str(directory))
+    try:
+        builder = tfds.builder_from_directory(str(directory))
+        dict(builder.info.metadata or {})  # read when it is asked for
+        faults = [fault for split in builder.info.splits.values() for fault in _faults(split)]
+        if builder.info.file_format.value != "tfrecord":
+            faults = [f"files of the format {builder.info.file_format.value}"]
+    except Exception as error:  # TFDS has no one exception for damage
+        reason = " ".join(str(error).split())[:200]
+        raise _damaged(directory, reason or type(error).__name__) from error
+    if faults:
+        raise _damaged(directory, faults[0])
+    return builder
+
+
+def _faults(split: tfds.core.SplitInfo) -> list[str]:
+    """What is wrong with the files of a split, by their names and sizes."""
+    paths = [pathlib.Path(path) for path in split.filepaths]
+    missing = [f"no file {path.name}" for path in paths if not path.is_file()]
+    whole = split.num_bytes + _FRAME * split.num_examples
+    there = sum(path.stat().st_size for path in paths if path.is_file())
+    if missing or there == whole:
+        return missing
+    return [f"{there:,} bytes of split {split.name!r} instead of {whole:,}"]
+
+
+def _again(directory: pathlib.Path) -> str:
+    config, name, data_dir = (directory.parents[n] for n in range(3))
+    return f"remove {directory} and run {build_command(name.name, config.name, data_dir)}"
+
+
+def _damaged(directory: pathlib.Path, found: str) -> InputError:
+    return InputError(str(directory), found, "a prepared dataset", _again(directory))
+
+
+@contextlib.contextmanager
+def _reading(split: Split) -> Iterator[None]:
+    """Tells of records that TensorFlow cannot read or decode."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reason = error.message.split("} ")[-1].split(" [Op:")[0]
+        raise _damaged(split.directory, f"{reason} in split {split.split!r}") from error
 
 
 def _encoded(split: Split) -> tf.data.Dataset:
@@ -262,27 +313,31 @@ def _encoded(split: Split) -> tf.data.Dataset:
 
 def encoded_examples(split: Split) -> Iterator[tuple[int, dict]]:
     """Row and stored features of every example; images are the bytes of their files."""
-    return _encoded(split).as_numpy_iterator()
+    with _reading(split):
+        yield from _encoded(split).as_numpy_iterator()
 
 
 @functools.lru_cache(maxsize=16)
 def _ids(split: Split) -> list[str]:
     stream = _encoded(split).map(lambda _, example: example["id"])
-    return [name.decode() for name in stream.as_numpy_iterator()]
+    with _reading(split):
+        return [name.decode() for name in stream.as_numpy_iterator()]
 
 
 @functools.lru_cache(maxsize=16)
 def has_depth(split: Split) -> np.ndarray:
     """Whether each example has depth, bool [n]; reads the whole split once."""
     stream = _encoded(split).map(lambda _, example: example["has_depth"])
-    return np.array(list(stream.as_numpy_iterator()))
+    with _reading(split):
+        return np.array(list(stream.as_numpy_iterator()))
 
 
 @functools.lru_cache(maxsize=16)
 def _label_sizes(split: Split) -> np.ndarray:
     """Height and width [n 2] of every label, from the headers of the PNG files."""
     stream = _encoded(split).map(lambda _, example: tf.strings.substr(example["label"], 0, 24))
-    return np.array([png_shape(raw) for raw in stream.as_numpy_iterator()])
+    with _reading(split):
+        return np.array([png_shape(raw) for raw in stream.as_numpy_iterator()])
 
 
 def _rows_of_host(stream: tf.data.Dataset, rows: range, batch_size: int) -> tf.data.Dataset:
@@ -333,7 +388,12 @@ def _largest(label: tf.Tensor) -> tf.Tensor:
 
 
 def _checked(split: Split, stream: tf.data.Dataset, batched: bool = True) -> Iterator[Batch]:
-    for batch in stream.prefetch(2 if batched else 16).as_numpy_iterator():
+    batches = stream.prefetch(2 if batched else 16).as_numpy_iterator()
+    while True:
+        with _reading(split):
+            batch = next(batches, None)
+        if batch is None:
+            return
         largest, index = np.atleast_1d(batch.pop("largest"), batch["index"])
         if (largest >= split.scheme.num_classes).any():
             row = int(np.argmax(largest))

@@ -8,11 +8,13 @@ Their keys lie beyond those of every prepared set, so no network has seen them.
 import argparse
 import math
 import pathlib
+import sys
 
 import numpy as np
 from PIL import Image
 
 from faceparse_jax.data.synthetic import render_head
+from faceparse_jax.errors import InputError
 
 FIRST_KEY = 1_000_000
 
@@ -39,15 +41,32 @@ def export(out: pathlib.Path, count: int, size: int, sheet: bool = False) -> Non
     print(f"{count} heads in {out}/images, their depth in {out}/depth")
 
 
-def main() -> None:
+def main() -> int:
+    """Runs the command and returns its exit status."""
     parser = argparse.ArgumentParser(prog="python -m tfds_builders.synthetic_heads.export")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder to write to")
     parser.add_argument("--count", type=int, default=4, help="how many heads")
     parser.add_argument("--size", type=int, default=256, help="side in pixels")
     parser.add_argument("--sheet", action="store_true", help="also one picture of all")
     options = parser.parse_args()
-    export(options.out, options.count, options.size, options.sheet)
+    if options.count < 1 or not 16 <= options.size <= 8192:
+        parser.error(
+            f"found --count {options.count} --size {options.size}, expected at least one head of "
+            "16 to 8192 pixels"
+        )
+    try:
+        export(options.out, options.count, options.size, options.sheet)
+    except OSError as error:
+        fault = InputError(
+            f"--out {options.out}",
+            error.strerror or str(error),
+            "a folder that can be written",
+            "choose another --out",
+        )
+        print(f"error: {fault}", file=sys.stderr)
+        return fault.exit_status
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
