@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from configs import base
-from faceparse_jax import evaluate, provenance, sharding
+from faceparse_jax import evaluate, provenance, records, sharding
 from faceparse_jax.checkpoints import Checkpoints
 from faceparse_jax.errors import InputError, Stopped
 from faceparse_jax.inference import predict_step
@@ -42,7 +42,8 @@ def claim_workdir(workdir: pathlib.Path, config: dict[str, Any], write: bool = T
     if path.exists():
         # Keys that are younger than the run have the value that changes nothing.
         default = json.loads(json.dumps(base.get_config().to_dict()))
-        before = provenance.flat(default) | provenance.flat(json.loads(path.read_text()))
+        kept = records.read(path, "the config of a run", "start in another --workdir")
+        before = provenance.flat(default) | provenance.flat(kept)
         now = provenance.flat(config)
         differing = [
             f"{key}={before.get(key)!r} (now {now.get(key)!r})"

@@ -152,6 +152,12 @@ def test_another_config_is_refused(data_dir, workdir, tmp_path, key, value):
     assert (workdir / "config.json").read_bytes() == before
 
 
+def test_a_damaged_config_is_refused(data_dir, tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match="expected the config of a run"):
+        train(tiny_config(data_dir), tmp_path)
+
+
 def test_evaluation_writes_table_json_and_picture(workdir, capsys):
     (scores,) = evaluate.evaluate_run(workdir, "best").values()
     printed = capsys.readouterr().out
