@@ -2,9 +2,13 @@
 
     python -m benchmarks.devices --steps 20
 
-All three networks, small, on synthetic heads, on CPU devices; the same batches and random numbers.
-Prints the largest difference of parameters and of logged numbers to the run on one device, after
-the first and after the last step, and whether evaluation counts the same pixels.
+All three networks, small, on synthetic heads, on CPU devices; the same batches and random numbers,
+with the parsers' optimiser of the full-size configs and of the small ones. Prints, after the first
+and after the last step, the largest difference of a parameter to the run on one device, the norm
+of all differences by that of all parameters, the relative one of the loss, and whether evaluation
+counts the same pixels. Devices add in another order, so they differ by rounding, and training makes
+a difference larger with every step. How much so is shown by a run on one device whose first
+parameters are moved to the next float32 number.
 """
 
 import argparse
@@ -18,19 +22,34 @@ os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
 import jax
 import numpy as np
 
-from configs import synthetic_heads
+from configs import base, synthetic_heads
 from faceparse_jax import evaluate, sharding, tables
 from faceparse_jax.checkpoints import Checkpoints
 from faceparse_jax.job import accept, training_inputs
 from faceparse_jax.scoring import Scoring
 from tfds_builders.build import build
 
-DEVICES = (1, 2, 8)
+# (what the table calls it, devices, whether the first parameters are moved)
+RUNS = (("1", 1, False), ("1, moved", 1, True), ("2", 2, False), ("8", 8, False))
 
 
-def run(data: str, devices: int, steps: int):
+def moved(params):
+    """Every parameter at the next float32 number, up or down by a coin."""
+    coins = np.random.default_rng(0)
+
+    def move(x):
+        to = np.where(coins.random(x.shape) < 0.5, -np.inf, np.inf).astype(np.float32)
+        return jax.device_put(np.nextafter(np.asarray(x), to), x.sharding)
+
+    return jax.tree.map(move, params)
+
+
+def run(data: str, kind: str, devices: int, move: bool, steps: int):
     """Parameters and scalars after the first and the last step, the variables, the job."""
     config = synthetic_heads.get_config()
+    if kind == "sgd":
+        config.optim = base.get_config().optim
+        config.optim.warmup_steps, config.optim.warmup_rate = 0, config.optim.rate
     config.devices = devices
     config.data.config, config.data.data_dir, config.data.size = "tiny", data, 64
     config.augment.crop = 64
@@ -39,6 +58,8 @@ def run(data: str, devices: int, steps: int):
     job = accept(config)
     with tempfile.TemporaryDirectory() as folder, Checkpoints(pathlib.Path(folder), 1) as none:
         state, _ = job.begin(none)
+    if move:
+        state = state.replace(params=moved(state.params))
     step, batches, key = job.train_step(), job.train_batches(0), job.key()
     seen = []
     for number in range(1, steps + 1):
@@ -50,12 +71,13 @@ def run(data: str, devices: int, steps: int):
     return seen, jax.device_get(state.variables()), job
 
 
-def furthest(a, b) -> tuple[float, float]:
-    """The largest absolute difference, and the largest one by the scale of its array."""
-    pairs = list(zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
-    gaps = [float(np.max(np.abs(x - y))) for x, y in pairs]
-    scales = [max(float(np.max(np.abs(x))), 1e-12) for x, _ in pairs]
-    return max(gaps), max(gap / scale for gap, scale in zip(gaps, scales, strict=True))
+def gaps(one, other) -> tuple[float, float, float]:
+    """Parameters: the largest difference, and its norm by theirs; the loss: its relative one."""
+    (params, scalars), (moved_params, moved_scalars) = one, other
+    a, b = (np.concatenate([x.ravel() for x in jax.tree.leaves(p)]) for p in (params, moved_params))
+    by_norm = np.linalg.norm(a - b) / np.linalg.norm(a)
+    loss = abs(scalars["loss"] - moved_scalars["loss"]) / abs(scalars["loss"])
+    return float(np.max(np.abs(a - b))), float(by_norm), float(loss)
 
 
 def main() -> None:
@@ -63,33 +85,34 @@ def main() -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--steps", type=int, default=20)
     options = parser.parse_args()
-    rows = [("devices", "step", "parameters", "by scale", "logged", "by scale", "pixels counted")]
+    names = ("optimiser", "devices", "step", "parameters", "by norm", "loss", "pixels counted")
+    rows = [names]
     with tempfile.TemporaryDirectory() as data:
         build("synthetic_heads", config="tiny", data_dir=pathlib.Path(data))
-        first = counted = networks = None
-        for devices in DEVICES:
-            seen, variables, job = run(data, devices, options.steps)
-            # Counting is compared for the networks of one device.
-            networks = networks or variables
-            scoring = Scoring(job.train_split.scheme.num_classes)
-            counts, _ = evaluate.count(
-                evaluate.make_eval_step(job.nets, scoring, job.mesh),
-                sharding.replicate(networks, job.mesh),
-                job.validation_batches(),
-                job.mesh,
-            )
-            if first is None:
-                first, counted = seen, counts
-                continue
-            same = all(
-                np.array_equal(x, y)
-                for x, y in zip(jax.tree.leaves(counts), jax.tree.leaves(counted), strict=True)
-            )
-            for number, mine, theirs in zip((1, options.steps), seen, first, strict=True):
-                gaps = (*furthest(theirs[0], mine[0]), *furthest(theirs[1], mine[1]))
-                cells = [f"{gap:.1e}" for gap in gaps]
-                rows.append((str(devices), str(number), *cells, "the same" if same else "OTHERS"))
-    print("\n".join(tables.aligned(rows, numbers_from=0)))
+        for kind in ("sgd", "adamw"):
+            first = counted = networks = None
+            for name, devices, move in RUNS:
+                seen, variables, job = run(data, kind, devices, move, options.steps)
+                # Counting is compared for the networks of one device.
+                networks = networks or variables
+                scoring = Scoring(job.train_split.scheme.num_classes)
+                counts, _ = evaluate.count(
+                    evaluate.make_eval_step(job.nets, scoring, job.mesh),
+                    sharding.replicate(networks, job.mesh),
+                    job.validation_batches(),
+                    job.mesh,
+                )
+                if first is None:
+                    first, counted = seen, counts
+                    continue
+                same = all(
+                    np.array_equal(x, y)
+                    for x, y in zip(jax.tree.leaves(counts), jax.tree.leaves(counted), strict=True)
+                )
+                for number, mine, theirs in zip((1, options.steps), seen, first, strict=True):
+                    cells = [f"{gap:.1e}" for gap in gaps(theirs, mine)]
+                    rows.append((kind, name, str(number), *cells, "the same" if same else "OTHERS"))
+    print("\n".join(tables.aligned(rows, numbers_from=2)))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import gc
 import os
 import pathlib
 import tempfile
-import threading
 
 from configs import synthetic_heads
 from faceparse_jax import tables
@@ -36,10 +35,8 @@ class Measured(Logs):
         super().scalars(step, values)
         if any(name.startswith("validation/") for name in values):
             gc.collect()
-            handles = len(os.listdir("/proc/self/fd"))
-            self.rows.append(
-                (str(step), f"{resident():.0f}", str(handles), str(threading.active_count()))
-            )
+            handles, threads = (len(os.listdir(f"/proc/self/{what}")) for what in ("fd", "task"))
+            self.rows.append((str(step), f"{resident():.0f}", str(handles), str(threads)))
 
 
 def main() -> None:
