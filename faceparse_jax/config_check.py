@@ -39,6 +39,7 @@ RANGES = {
     "loss.e2e_to_translator": _WEIGHT,
     "loss.mutual_ramp_steps": _STEPS,
     "loss.e2e_ramp_steps": _STEPS,
+    "loss.e2e_fade_steps": _STEPS,
     "loss.auxiliary": _WEIGHT,
     "loss.ohem_threshold": "(0, 1]",
     "loss.ohem_min_fraction": _SHARE,

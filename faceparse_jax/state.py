@@ -57,6 +57,7 @@ class Weights:
         e2e_to_translator: factor on the gradient of `e2e` where it reaches the translator;
             0 leaves that to the translation terms.
         mutual_ramp_steps, e2e_ramp_steps: the term grows linearly over this many first steps.
+        e2e_fade_steps: the term falls linearly to 0 by this step and stays there; 0 for never.
         freeze_translator: it translates, and no term moves it.
         auxiliary: of the two auxiliary heads against the main one.
         ohem_threshold, ohem_min_fraction: see `losses.ohem_cross_entropy`.
@@ -76,6 +77,7 @@ class Weights:
     e2e_to_translator: float = 1.0
     mutual_ramp_steps: int = 0
     e2e_ramp_steps: int = 0
+    e2e_fade_steps: int = 0
     freeze_translator: bool = False
     auxiliary: float = 1.0
     ohem_threshold: float = 0.7

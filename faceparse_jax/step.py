@@ -135,6 +135,8 @@ def _objective(params, batch_stats, data, key, step, *, nets: Nets, weights: Wei
     def weight(name):
         steps = {"mutual": weights.mutual_ramp_steps, "e2e": weights.e2e_ramp_steps}.get(name)
         full = getattr(weights, name)
+        if name == "e2e" and weights.e2e_fade_steps:
+            full *= jnp.maximum(0.0, 1 - step / weights.e2e_fade_steps)
         return full * jnp.minimum(1.0, (step + 1) / steps) if steps else full
 
     total = sum((weight(name) * term for name, term in terms.items()), jnp.float32(0))

@@ -214,6 +214,14 @@ def test_end_to_end_term_reaches_the_translator():
     assert scalars["loss"] == pytest.approx(2.0 * 0.5 * scalars["loss/e2e"])
 
 
+def test_end_to_end_term_fades():
+    state, step, _ = start(Weights(depth=1.0, e2e=2.0, e2e_fade_steps=2))
+    for share in (1.0, 0.5, 0.0, 0.0):
+        state, scalars = step(state, make_batch(0), KEY)
+        expected = scalars["loss/depth"] + 2.0 * share * scalars["loss/e2e"]
+        assert scalars["loss"] == pytest.approx(expected)
+
+
 def test_the_factor_on_the_end_to_end_term_is_the_translators_alone():
     """Adam forgets the scale of a gradient, so its norm is compared."""
     norms = {}
