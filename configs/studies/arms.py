@@ -37,6 +37,10 @@ def variant(of: tuple[str, tuple], name: str, **overrides):
     return (name, (*of[1], *changed))
 
 
+# Translated depth first, real depth last: the end-to-end term is gone after this many steps.
+FADES = variant(TRANSLATION, "translation that fades", loss__e2e_fade_steps=800)
+
+
 def depth_fractions(*fractions: float):
     """Conditions that leave depth to a share of the training examples."""
     return tuple(
