@@ -19,6 +19,7 @@ def get_config() -> ConfigDict:
     # Shares of the training examples that keep depth and label: nested, by a hash of the id.
     c.data.depth_fraction = 1.0
     c.data.label_fraction = 1.0
+    c.data.fraction_seed = 0  # another one, another choice of examples
     # Of the rows of a batch, drawn from the examples that keep depth or label alone.
     c.data.depth_share = 0.0
     c.data.label_share = 0.0
@@ -48,13 +49,15 @@ def get_config() -> ConfigDict:
     c.loss.mutual = 0.1  # by configs/studies/mutual.py; 1 cost the RGB parser points
     c.loss.translation = 10.0  # L1 on depth in [-1, 1]
     c.loss.adversarial = 0.0
-    c.loss.mutual_kind = "kl"  # or "l2"
+    c.loss.mutual_kind = "kl"  # or "l2", "pseudo"
     c.loss.temperature = 1.0  # logit temperature of mutual learning
     c.loss.stop_gradient = True  # the teacher of each direction stays fixed
     c.loss.mutual_trust = "always"  # or "confidence", "correct": weight of a teacher's pixels
     c.loss.mutual_where = "frame"  # or "support": pixels where depth shows something
     c.loss.e2e_to_translator = 1.0  # factor on the term's gradient into the translator
-    c.loss.mutual_ramp_steps = 0  # the term grows from 0 over this many first steps
+    c.loss.mutual_students = "both"  # or "rgb", "depth": only this parser learns by the term
+    c.loss.mutual_start_step = 0  # before it, the term is 0
+    c.loss.mutual_ramp_steps = 0  # the term grows from 0 over its first so many steps
     c.loss.e2e_ramp_steps = 0
     c.loss.e2e_fade_steps = 0  # the term falls to 0 by this step and stays there; 0: never
     c.loss.auxiliary = 1.0  # weight of the two auxiliary heads

@@ -38,7 +38,8 @@ def weights(config: Config) -> Weights:
     """
     config_check.check(config)
     loss = config.loss
-    _choice(config, "loss.mutual_kind", ("kl", "l2"))
+    _choice(config, "loss.mutual_kind", ("kl", "l2", "pseudo"))
+    _choice(config, "loss.mutual_students", ("both", "rgb", "depth"))
     _choice(config, "loss.mutual_trust", ("always", "confidence", "correct"))
     _choice(config, "loss.mutual_where", ("frame", "support"))
     frozen = bool(config.train.translator_from)

@@ -96,6 +96,7 @@ def mutual(
     stop_gradient: bool = True,
     label: Int[Array, "b h w"] | None = None,
     trust: str = "always",
+    students: str = "both",
 ) -> Float[Array, ""]:
     """Two parsers teach each other: the mean over pixels of both directions' distance.
 
@@ -104,8 +105,10 @@ def mutual(
         mask: pixels that take part.
         kind: ``kl``, temperature^2 * (KL(b || a) + KL(a || b)) of the tempered softmax
             (Zhang et al., Deep Mutual Learning, CVPR 2018, eq. 3-6; Hinton et al. 2015
-            for the temperature), or ``l2``, the squared distance of the probabilities
-            once per direction.
+            for the temperature); ``l2``, the squared distance of the probabilities once per
+            direction; or ``pseudo``, the cross-entropy with the teacher's class as label, once
+            per direction (Chen et al., Cross Pseudo Supervision, CVPR 2021, eq. 3): it has no
+            temperature, and teachers that are unsure do not make their students unsure.
         temperature: logit temperature, > 0.
         stop_gradient: each direction moves its student only, as in Deep Mutual Learning.
         label: the truth, for `trust` of ``correct``; its ignored pixels are trusted.
@@ -113,7 +116,11 @@ def mutual(
             teacher's largest probability; ``correct`` 1 where the teacher's class is the
             label's (after Meng et al., Conditional Teacher-Student Learning, ICASSP 2019),
             else 0. The mean is over all of the mask: a teacher that is not trusted is quiet.
+        students: ``both``, or only ``a`` or ``b``, whose teacher then learns nothing from it.
     """
+    if students not in ("both", "a", "b"):
+        raise ValueError(f"students are 'both', 'a' or 'b', not {students!r}")
+    temperature = 1.0 if kind == "pseudo" else temperature
     log_a = jax.nn.log_softmax(a / temperature)
     log_b = jax.nn.log_softmax(b / temperature)
 
@@ -124,8 +131,11 @@ def mutual(
             per_class = jnp.exp(teacher) * (teacher - student) * temperature**2
         elif kind == "l2":
             per_class = jnp.square(jnp.exp(teacher) - jnp.exp(student))
+        elif kind == "pseudo":
+            hard = jax.nn.one_hot(jnp.argmax(teacher, axis=-1), teacher.shape[-1])
+            per_class = -hard * student
         else:
-            raise ValueError(f"mutual learning is 'kl' or 'l2', not {kind!r}")
+            raise ValueError(f"mutual learning is 'kl', 'l2' or 'pseudo', not {kind!r}")
         return masked_mean(jnp.sum(per_class, axis=-1) * weight(teacher), mask)
 
     def weight(teacher):
@@ -138,7 +148,11 @@ def mutual(
             return ((jnp.argmax(teacher, axis=-1) == label) | (label == IGNORE)).astype(jnp.float32)
         raise ValueError(f"trust is 'always', 'confidence' or 'correct', not {trust!r}")
 
-    return distance(log_a, log_b) + distance(log_b, log_a)
+    directions = {"a": (log_a, log_b), "b": (log_b, log_a)}
+    return sum(
+        (distance(*pair) for student, pair in directions.items() if students in ("both", student)),
+        jnp.float32(0.0),
+    )
 
 
 def translation(

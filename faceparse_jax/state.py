@@ -56,7 +56,10 @@ class Weights:
             real or translated, shows something: the depth parser cannot see the others.
         e2e_to_translator: factor on the gradient of `e2e` where it reaches the translator;
             0 leaves that to the translation terms.
-        mutual_ramp_steps, e2e_ramp_steps: the term grows linearly over this many first steps.
+        mutual_students: ``both`` parsers learn from each other, or ``rgb`` or ``depth`` alone
+            from the other.
+        mutual_start_step: the term is 0 before this step.
+        mutual_ramp_steps, e2e_ramp_steps: the term grows linearly over its first so many steps.
         e2e_fade_steps: the term falls linearly to 0 by this step and stays there; 0 for never.
         freeze_translator: it translates, and no term moves it.
         auxiliary: of the two auxiliary heads against the main one.
@@ -75,6 +78,8 @@ class Weights:
     mutual_trust: str = "always"
     mutual_where: str = "frame"
     e2e_to_translator: float = 1.0
+    mutual_students: str = "both"
+    mutual_start_step: int = 0
     mutual_ramp_steps: int = 0
     e2e_ramp_steps: int = 0
     e2e_fade_steps: int = 0

@@ -125,6 +125,7 @@ def _objective(params, batch_stats, data, key, step, *, nets: Nets, weights: Wei
             stop_gradient=weights.stop_gradient,
             label=label,
             trust=weights.mutual_trust,
+            students={"both": "both", "rgb": "a", "depth": "b"}[weights.mutual_students],
         )
     if weights.translation:
         terms["translation"] = losses.translation(translated, depth, with_depth)
@@ -137,7 +138,12 @@ def _objective(params, batch_stats, data, key, step, *, nets: Nets, weights: Wei
         full = getattr(weights, name)
         if name == "e2e" and weights.e2e_fade_steps:
             full *= jnp.maximum(0.0, 1 - step / weights.e2e_fade_steps)
-        return full * jnp.minimum(1.0, (step + 1) / steps) if steps else full
+        if name == "mutual" and weights.mutual_start_step:
+            step_of_term = step - weights.mutual_start_step
+            full *= step_of_term >= 0
+        else:
+            step_of_term = step
+        return full * jnp.clip((step_of_term + 1) / steps, 0.0, 1.0) if steps else full
 
     total = sum((weight(name) * term for name, term in terms.items()), jnp.float32(0))
     return total, (terms, stats, translated)

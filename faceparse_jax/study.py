@@ -32,6 +32,9 @@ from faceparse_jax.job import accept
 from faceparse_jax.train import train
 from faceparse_jax.trained import load_trained
 
+SEED_KEYS = frozenset({"seed", "data.fraction_seed"})
+"""Keys of a run that may take a study's seed."""
+
 ARM = "arm:"
 """Before the name of an arm, as ``train.translator_from``: that arm's run of the same seed."""
 
@@ -72,8 +75,8 @@ def plan(study: ml_collections.ConfigDict, workdir: pathlib.Path) -> list[Run]:
     Args:
         study: ``base``, a config of a run; ``arms`` and ``conditions``, tuples of (name,
             overrides), where overrides are pairs of a key of the base and a value; an
-            arm's overrides come after a condition's; ``seeds``; and what
-            `study_report.write` takes.
+            arm's overrides come after a condition's; ``seeds``, and ``seed_keys`` of the base
+            that take them; and what `study_report.write` takes.
 
     Raises:
         InputError: a name that occurs twice or is not there, a key or value that the base
@@ -86,7 +89,7 @@ def plan(study: ml_collections.ConfigDict, workdir: pathlib.Path) -> list[Run]:
         for condition, condition_overrides in study.conditions:
             for arm, arm_overrides in _translators_first(study.arms):
                 config = _config(study, arm, (*condition_overrides, *arm_overrides))
-                config.seed = seed
+                config.update_from_flattened_dict(dict.fromkeys(study.seed_keys, seed))
                 parts = [_slug(part) for part in (arm, condition) if part]
                 folder = workdir / "runs" / "/".join(parts) / f"seed_{seed}"
                 folder = folders.setdefault(config.to_json(sort_keys=True), folder)
@@ -99,7 +102,8 @@ def _slug(name: str) -> str:
 
 
 def _check_names(study: ml_collections.ConfigDict) -> None:
-    keys = ("base", "arms", "conditions", "seeds", "scores", "baselines", "checkpoint", "title")
+    keys = ("base", "arms", "conditions", "seeds", "seed_keys")
+    keys += ("scores", "baselines", "checkpoint", "title")
     missing = [key for key in keys if key not in study]
     if missing:
         raise InputError(
@@ -141,6 +145,10 @@ def _check_forms(study: ml_collections.ConfigDict) -> None:
     forms = {
         "base": (lambda value: isinstance(value, ml_collections.ConfigDict), "a config of a run"),
         "seeds": (lambda value: all(type(seed) is int for seed in value), "integers"),
+        "seed_keys": (
+            lambda value: value and SEED_KEYS.issuperset(value),
+            f"one or both of {sorted(SEED_KEYS)}",
+        ),
         "arms": (_are_overrides, overrides),
         "conditions": (_are_overrides, overrides),
         "checkpoint": (("best", "last").__contains__, "'best' or 'last'"),

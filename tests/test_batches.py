@@ -41,6 +41,18 @@ def test_the_hash_is_the_same_everywhere():
     assert not batches.hashed(["0"], 0.374)[0]
 
 
+def test_another_seed_chooses_other_examples():
+    first, again, other = (batches.hashed(IDS, 0.1, seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_array_equal(first, batches.hashed(IDS, 0.1))
+    assert abs((first & other).mean() - 0.01) < 5 * np.sqrt(0.01 * 0.99 / len(IDS))  # independent
+    smaller = batches.hashed(IDS, 0.01, 1)
+    assert (smaller <= other).all()
+    scarcity = batches.Scarcity(depth_fraction=0.1, label_fraction=0.01, fraction_seed=1)
+    np.testing.assert_array_equal(scarcity.keeps(IDS, "depth"), other)
+    np.testing.assert_array_equal(scarcity.keeps(IDS, "label"), smaller)
+
+
 def test_scarce_batches_lose_depth_and_labels_and_nothing_else():
     rows = 64
     batch = {

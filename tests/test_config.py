@@ -37,7 +37,7 @@ def is_read(key: str) -> bool:
         by_name = section == "loss" and f'weight("{name}")' in SOURCE
         return there and (by_name or bool(re.search(rf"\b{variable}\.{name}\b", SOURCE)))
     if section == "data" and name in {field.name for field in dataclasses.fields(Scarcity)}:
-        return bool(re.search(rf"\bscarcity\.{name}\b|\{{what\}}_{name[6:]}\b", SOURCE))
+        return bool(re.search(rf"\b(?:scarcity|self)\.{name}\b|\{{what\}}_{name[6:]}\b", SOURCE))
     return bool(re.search(rf"\b{'' if section else 'config.'}{re.escape(key)}\b", SOURCE))
 
 

@@ -80,7 +80,13 @@ def test_mutual_by_hand(temperature):
     p, q = softmax(np.asarray(LOGITS) / temperature), softmax(np.asarray(other) / temperature)
     kl = temperature**2 * ((p - q) * (np.log(p) - np.log(q))).sum(-1)
     l2 = 2 * ((p - q) ** 2).sum(-1)
-    for kind, expected in (("kl", kl), ("l2", l2)):
+    # Pseudo labels have no temperature.
+    p1, q1 = softmax(np.asarray(LOGITS)), softmax(np.asarray(other))
+    pseudo = -sum(
+        np.log(np.take_along_axis(student, teacher.argmax(-1)[..., None], -1))[..., 0]
+        for student, teacher in ((p1, q1), (q1, p1))
+    )
+    for kind, expected in (("kl", kl), ("l2", l2), ("pseudo", pseudo)):
         got = losses.mutual(LOGITS, other, mask, kind=kind, temperature=temperature)
         assert got == pytest.approx(expected[np.asarray(mask)].mean(), rel=1e-5)
 
@@ -99,9 +105,31 @@ def test_stop_gradient_moves_each_student_towards_its_teacher():
     assert not np.allclose(jax.grad(both)(LOGITS, other, False), stopped, atol=1e-4)
 
 
-def test_unknown_mutual_kind_is_refused():
-    with pytest.raises(ValueError, match="kl"):
-        losses.mutual(LOGITS, LOGITS, jnp.ones(LABEL.shape, bool), kind="cosine")
+@pytest.mark.parametrize("kind", ["kl", "l2", "pseudo"])
+def test_one_student_learns_and_its_teacher_does_not(kind):
+    other = jnp.asarray(RNG.normal(size=LOGITS.shape).astype(np.float32))
+    mask = jnp.ones(LABEL.shape, bool)
+
+    def term(a, b, students):
+        return losses.mutual(a, b, mask, kind=kind, students=students)
+
+    both = jax.value_and_grad(term, argnums=(0, 1))
+    (value_a, grads_a), (value_b, grads_b), (value, grads) = (
+        both(LOGITS, other, students) for students in ("a", "b", "both")
+    )
+    assert value == pytest.approx(float(value_a + value_b), rel=1e-6)
+    assert not jnp.any(grads_a[1])
+    assert not jnp.any(grads_b[0])
+    np.testing.assert_allclose(grads_a[0], grads[0], atol=1e-7)
+    np.testing.assert_allclose(grads_b[1], grads[1], atol=1e-7)
+    assert jnp.any(grads[0])
+    assert jnp.any(grads[1])
+
+
+@pytest.mark.parametrize("wrong", [{"kind": "cosine"}, {"kind": "kl", "students": "rgb"}])
+def test_unknown_mutual_kinds_and_students_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"'kl'|'both'"):
+        losses.mutual(LOGITS, LOGITS, jnp.ones(LABEL.shape, bool), **wrong)
 
 
 def test_translation_counts_only_masked_pixels():

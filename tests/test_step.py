@@ -214,6 +214,23 @@ def test_end_to_end_term_reaches_the_translator():
     assert scalars["loss"] == pytest.approx(2.0 * 0.5 * scalars["loss/e2e"])
 
 
+def test_mutual_learning_starts_late_and_grows():
+    weights = Weights(rgb=1.0, mutual=2.0, mutual_start_step=1, mutual_ramp_steps=2)
+    state, step, _ = start(weights)
+    for share in (0.0, 0.5, 1.0, 1.0):
+        state, scalars = step(state, make_batch(), KEY)
+        expected = scalars["loss/rgb"] + 2.0 * share * scalars["loss/mutual"]
+        assert scalars["loss"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("students", "learner"), [("rgb", "rgb"), ("depth", "depth")])
+def test_only_the_student_of_mutual_learning_moves(students, learner):
+    state, step, _ = start(Weights(mutual=1.0, mutual_students=students))
+    _, scalars = step(state, make_batch(), KEY)
+    for net in ("rgb", "depth"):
+        assert (scalars[f"gradient_norm/{net}"] > 0) == (net == learner)
+
+
 def test_end_to_end_term_fades():
     state, step, _ = start(Weights(depth=1.0, e2e=2.0, e2e_fade_steps=2))
     for share in (1.0, 0.5, 0.0, 0.0):

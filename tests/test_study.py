@@ -59,6 +59,15 @@ def test_a_plan_crosses_arms_conditions_and_seeds(tmp_path):
     assert len(rgb) == 2
 
 
+def test_a_seed_can_choose_the_examples_too(tmp_path):
+    for keys, choices in ((("seed",), (0, 0)), (("seed", "data.fraction_seed"), (0, 1))):
+        runs = plan(changed(seed_keys=keys), tmp_path)
+        for seed, choice in zip((0, 1), choices, strict=True):
+            mine = [run.config for run in runs if run.seed == seed]
+            assert {c["seed"] for c in mine} == {seed}
+            assert {c["data"]["fraction_seed"] for c in mine} == {choice}
+
+
 def changed(**values):
     c = tiny_study()
     with c.unlocked():
@@ -73,6 +82,8 @@ def changed(**values):
         ({"arms": (("a b", ()), ("a-b", ()))}, "a_b twice"),
         ({"arms": ()}, r"config\.arms: found nothing"),
         ({"seeds": (1, 1)}, r"config\.seeds: found 1 twice"),
+        ({"seed_keys": ()}, r"config\.seed_keys: found \(\), expected one or both"),
+        ({"seed_keys": ("optim.rate",)}, r"config\.seed_keys: found .*optim\.rate"),
         ({"conditions": (("x", (("data.dept", 1.0),)),)}, r"key 'data\.dept'"),
         ({"conditions": (("x", (("data.depth_fraction", "all"),)),)}, "depth_fraction"),
         ({"baselines": (("rgb", "alone"),)}, "the arm 'alone', expected one of"),

@@ -68,6 +68,8 @@ def study(title: str, run: ConfigDict | None = None) -> ConfigDict:
     c.title = title  # over tables and plot: data, size, steps, what is estimated
     c.base = run
     c.seeds = (0, 1, 2)
+    # What takes the seed: with data.fraction_seed, each seed has a choice of examples of its own.
+    c.seed_keys = ("seed",)
     c.arms = ()  # (name, overrides of the base)
     c.conditions = (("", ()),)  # (name, overrides), crossed with the arms
     c.checkpoint = "last"  # scored; or "best" by validation

@@ -1,15 +1,13 @@
-"""Where the translator pays: few depth maps, an end-to-end term that fades; on validation data."""
+"""Where the translator pays: depth for three or four of 900 photographs, other ones for each seed."""
 
 from configs.studies import arms, celebamask_hq_d
 
 
 def get_config():
     c = celebamask_hq_d.get_config()
-    c.title = f"Validation photographs: {c.title}"
-    c.base.eval.split = "validation"
-    c.seeds = (0,)
+    c.seed_keys = ("seed", "data.fraction_seed")
     c.arms = (arms.DEPTH_ALONE, arms.TRANSLATION, arms.FADES)
     c.baselines = (("depth", "depth alone"),)
     c.scores = (("depth", "f1/mean_depth_classes"), ("depth_translated", "f1/mean_depth_classes"))
-    c.conditions = arms.depth_fractions(0.003, 0.01)
+    c.conditions = arms.depth_fractions(0.003)
     return c

@@ -188,15 +188,17 @@ def on_canvas(
         yield batch
 
 
-def hashed(ids: Sequence[str], fraction: float) -> np.ndarray:
+def hashed(ids: Sequence[str], fraction: float, seed: int = 0) -> np.ndarray:
     """Whether each id is among the `fraction` of all ids with the smallest hashes, bool [n].
 
-    A function of the id alone: the same on every machine, and 1 % lies inside 5 %.
+    A function of id and seed alone: the same on every machine, and 1 % lies inside 5 %. How
+    many of the given ids are chosen is binomial.
     """
     if fraction >= 1:
         return np.ones(len(ids), np.bool_)
     limit = int(fraction * 2**64)
-    digests = (hashlib.sha256(name.encode()).digest()[:8] for name in ids)
+    salt = f"{seed}/" if seed else ""
+    digests = (hashlib.sha256(f"{salt}{name}".encode()).digest()[:8] for name in ids)
     return np.array([int.from_bytes(digest, "big") < limit for digest in digests], np.bool_)
 
 
@@ -207,6 +209,7 @@ class Scarcity:
     Attributes:
         depth_fraction, label_fraction: of the examples, keep depth and label. Both use one
             hash of the id: at equal fractions the same examples keep both.
+        fraction_seed: another one, another choice of examples.
         depth_share, label_share: of the rows of a batch, drawn from the examples that keep
             depth or label, in epochs of their own; all other rows are drawn from all.
     """
@@ -215,6 +218,7 @@ class Scarcity:
     label_fraction: float = 1.0
     depth_share: float = 0.0
     label_share: float = 0.0
+    fraction_seed: int = 0
 
     def __post_init__(self):
         for name in ("depth_fraction", "label_fraction", "depth_share", "label_share"):
@@ -234,9 +238,13 @@ class Scarcity:
     def counts(self, ids: Sequence[str], has_depth: Bool[np.ndarray, " n"]) -> dict[str, int]:
         """How many of these examples keep depth and label."""
         return {
-            "depth": int((has_depth & hashed(ids, self.depth_fraction)).sum()),
-            "label": int(hashed(ids, self.label_fraction).sum()),
+            "depth": int((has_depth & self.keeps(ids, "depth")).sum()),
+            "label": int(self.keeps(ids, "label").sum()),
         }
+
+    def keeps(self, ids: Sequence[str], what: str) -> Bool[np.ndarray, " n"]:
+        """Whether each example keeps ``depth`` (if it has any) or ``label``."""
+        return hashed(ids, getattr(self, f"{what}_fraction"), self.fraction_seed)
 
 
 EVERYTHING = Scarcity()
@@ -271,8 +279,8 @@ def pools(
         InputError: no example to draw a row from, or shares that are more than the batch.
     """
     kept = {
-        "label": hashed(ids, scarcity.label_fraction),
-        "depth": has_depth & hashed(ids, scarcity.depth_fraction),
+        "label": scarcity.keeps(ids, "label"),
+        "depth": has_depth & scarcity.keeps(ids, "depth"),
     }
     rest, chosen = np.arange(batch_size), {}
     for what, keeps in kept.items():
@@ -295,8 +303,7 @@ def pools(
 
 def scarce(stream: Iterator[Batch], ids: Sequence[str], scarcity: Scarcity) -> Iterator[Batch]:
     """Batches in which rows beyond the fractions have no depth, or labels of `IGNORE` alone."""
-    depth = hashed(ids, scarcity.depth_fraction)
-    label = hashed(ids, scarcity.label_fraction)
+    depth, label = scarcity.keeps(ids, "depth"), scarcity.keeps(ids, "label")
     for batch in stream:
         keep, labelled = depth[batch["index"]], label[batch["index"]]
         yield batch | {
