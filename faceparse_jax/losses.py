@@ -61,8 +61,13 @@ def ohem_cross_entropy(
     (zllrunning/face-parsing.PyTorch, `OhemCELoss`, there per GPU and counting ignored
     pixels too). ``min_fraction=1`` gives the plain mean.
     """
-    loss = cross_entropy(logits, label)
-    valid = label != IGNORE
+    return _hard_mean(cross_entropy(logits, label), label != IGNORE, threshold, min_fraction)
+
+
+def _hard_mean(
+    loss: Float[Array, "b h w"], valid: Bool[Array, "b h w"], threshold: float, min_fraction: float
+) -> Float[Array, ""]:
+    """Mean over the hard pixels, as `ohem_cross_entropy` chooses them; `loss` is 0 elsewhere."""
     # abs turns -0.0 into 0.0, whose bit pattern sorts right.
     frozen = jnp.abs(jax.lax.stop_gradient(loss)).reshape(-1)
     count = jnp.sum(valid)
@@ -97,6 +102,8 @@ def mutual(
     label: Int[Array, "b h w"] | None = None,
     trust: str = "always",
     students: str = "both",
+    threshold: float = 0.7,
+    min_fraction: float = 1 / 16,
 ) -> Float[Array, ""]:
     """Two parsers teach each other: the mean over pixels of both directions' distance.
 
@@ -108,7 +115,8 @@ def mutual(
             for the temperature); ``l2``, the squared distance of the probabilities once per
             direction; or ``pseudo``, the cross-entropy with the teacher's class as label, once
             per direction (Chen et al., Cross Pseudo Supervision, CVPR 2021, eq. 3): it has no
-            temperature, and teachers that are unsure do not make their students unsure.
+            temperature, and teachers that are unsure do not make their students unsure. Its
+            mean is over the hard pixels alone, as in learning from labels.
         temperature: logit temperature, > 0.
         stop_gradient: each direction moves its student only, as in Deep Mutual Learning.
         label: the truth, for `trust` of ``correct``; its ignored pixels are trusted.
@@ -116,6 +124,7 @@ def mutual(
             teacher's largest probability; ``correct`` 1 where the teacher's class is the
             label's (after Meng et al., Conditional Teacher-Student Learning, ICASSP 2019),
             else 0. The mean is over all of the mask: a teacher that is not trusted is quiet.
+        threshold, min_fraction: of ``pseudo``, see `ohem_cross_entropy`.
         students: ``both``, or only ``a`` or ``b``, whose teacher then learns nothing from it.
     """
     if students not in ("both", "a", "b"):
@@ -136,7 +145,10 @@ def mutual(
             per_class = -hard * student
         else:
             raise ValueError(f"mutual learning is 'kl', 'l2' or 'pseudo', not {kind!r}")
-        return masked_mean(jnp.sum(per_class, axis=-1) * weight(teacher), mask)
+        per_pixel = jnp.sum(per_class, axis=-1) * weight(teacher)
+        if kind == "pseudo":
+            return _hard_mean(jnp.where(mask, per_pixel, 0.0), mask, threshold, min_fraction)
+        return masked_mean(per_pixel, mask)
 
     def weight(teacher):
         teacher = jax.lax.stop_gradient(teacher)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 from faceparse_jax import losses
 from faceparse_jax.data.augment import Augment, augment_batch
@@ -35,6 +35,11 @@ def _fill_rows(
 
 # Of normalised depth. Where there is no depth, a translator is near -1 and seldom at it.
 _SUPPORT = -0.75
+
+
+def _grown(step: Int[Array, ""], steps: int) -> Float[Array, ""]:
+    """0 before step 0, then linearly up to 1 over this many steps."""
+    return jnp.clip((step + 1) / max(steps, 1), 0.0, 1.0)
 
 
 def _objective(params, batch_stats, data, key, step, *, nets: Nets, weights: Weights):
@@ -126,6 +131,8 @@ def _objective(params, batch_stats, data, key, step, *, nets: Nets, weights: Wei
             label=label,
             trust=weights.mutual_trust,
             students={"both": "both", "rgb": "a", "depth": "b"}[weights.mutual_students],
+            threshold=weights.ohem_threshold,
+            min_fraction=weights.ohem_min_fraction,
         )
     if weights.translation:
         terms["translation"] = losses.translation(translated, depth, with_depth)
@@ -134,16 +141,14 @@ def _objective(params, batch_stats, data, key, step, *, nets: Nets, weights: Wei
         terms["adversarial"] = losses.adversarial(fake_patches, has_depth)
 
     def weight(name):
-        steps = {"mutual": weights.mutual_ramp_steps, "e2e": weights.e2e_ramp_steps}.get(name)
         full = getattr(weights, name)
-        if name == "e2e" and weights.e2e_fade_steps:
-            full *= jnp.maximum(0.0, 1 - step / weights.e2e_fade_steps)
-        if name == "mutual" and weights.mutual_start_step:
-            step_of_term = step - weights.mutual_start_step
-            full *= step_of_term >= 0
-        else:
-            step_of_term = step
-        return full * jnp.clip((step_of_term + 1) / steps, 0.0, 1.0) if steps else full
+        if name == "mutual":
+            full *= _grown(step - weights.mutual_start_step, weights.mutual_ramp_steps)
+        if name == "e2e":
+            full *= _grown(step, weights.e2e_ramp_steps)
+            if weights.e2e_fade_steps:
+                full *= jnp.maximum(0.0, 1 - step / weights.e2e_fade_steps)
+        return full
 
     total = sum((weight(name) * term for name, term in terms.items()), jnp.float32(0))
     return total, (terms, stats, translated)

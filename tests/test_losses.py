@@ -87,7 +87,8 @@ def test_mutual_by_hand(temperature):
         for student, teacher in ((p1, q1), (q1, p1))
     )
     for kind, expected in (("kl", kl), ("l2", l2), ("pseudo", pseudo)):
-        got = losses.mutual(LOGITS, other, mask, kind=kind, temperature=temperature)
+        hard = {"min_fraction": 1.0}  # every pixel
+        got = losses.mutual(LOGITS, other, mask, kind=kind, temperature=temperature, **hard)
         assert got == pytest.approx(expected[np.asarray(mask)].mean(), rel=1e-5)
 
 
@@ -103,6 +104,14 @@ def test_stop_gradient_moves_each_student_towards_its_teacher():
     n = LABEL.size
     np.testing.assert_allclose(stopped, (softmax(LOGITS) - softmax(other)) / n, atol=1e-6)
     assert not np.allclose(jax.grad(both)(LOGITS, other, False), stopped, atol=1e-4)
+
+
+def test_pseudo_labels_are_learnt_as_labels_are():
+    other = jnp.asarray(RNG.normal(size=LOGITS.shape).astype(np.float32))
+    mask = jnp.asarray(RNG.random(LABEL.shape) < 0.7)
+    label = jnp.where(mask, jnp.argmax(other, axis=-1), IGNORE)
+    got = losses.mutual(LOGITS, other, mask, kind="pseudo", students="a")
+    assert got == pytest.approx(float(losses.ohem_cross_entropy(LOGITS, label)), rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["kl", "l2", "pseudo"])

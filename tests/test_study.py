@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from configs.studies import arms, celebamask_hq_d, mutual, synthetic, translation
+from configs.studies import (
+    arms,
+    celebamask_hq_d,
+    labels,
+    mutual,
+    rates,
+    scarce,
+    synthetic,
+    synthetic_scarce,
+    translation,
+)
 from faceparse_jax import compare, provenance, study, study_report
 from faceparse_jax.errors import InputError
 from faceparse_jax.study import plan, run_study
@@ -36,7 +46,10 @@ def tiny_study(data_dir=""):
     return c
 
 
-@pytest.mark.parametrize("shipped", [synthetic, celebamask_hq_d, mutual, translation])
+SHIPPED = (celebamask_hq_d, labels, mutual, rates, scarce, synthetic, synthetic_scarce, translation)
+
+
+@pytest.mark.parametrize("shipped", SHIPPED)
 def test_every_shipped_study_can_be_planned(shipped, tmp_path):
     config = shipped.get_config()
     runs = plan(config, tmp_path)

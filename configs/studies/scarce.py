@@ -1,4 +1,4 @@
-"""Where the translator pays: depth for three or four of 900 photographs, other ones for each seed."""
+"""Where the translator pays: depth for three to five of 900 photographs, chosen by each seed."""
 
 from configs.studies import arms, celebamask_hq_d
 
