@@ -13,6 +13,7 @@ from scipy import stats
 from configs.studies import (
     arms,
     celebamask_hq_d,
+    fading,
     labels,
     mutual,
     rates,
@@ -46,7 +47,17 @@ def tiny_study(data_dir=""):
     return c
 
 
-SHIPPED = (celebamask_hq_d, labels, mutual, rates, scarce, synthetic, synthetic_scarce, translation)
+SHIPPED = (
+    celebamask_hq_d,
+    fading,
+    labels,
+    mutual,
+    rates,
+    scarce,
+    synthetic,
+    synthetic_scarce,
+    translation,
+)
 
 
 @pytest.mark.parametrize("shipped", SHIPPED)
