@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import importlib
 import json
 import pathlib
 
@@ -10,24 +11,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from configs.studies import (
-    arms,
-    celebamask_hq_d,
-    fading,
-    labels,
-    mutual,
-    rates,
-    scarce,
-    synthetic,
-    synthetic_scarce,
-    translation,
-)
+from configs.studies import arms
 from faceparse_jax import compare, provenance, study, study_report
 from faceparse_jax.errors import InputError
 from faceparse_jax.study import plan, run_study
 from faceparse_jax.study_report import Result
 from faceparse_jax.train import train
 from faceparse_jax.trained import load_trained
+from tests.conftest import ROOT
 from tests.test_run import tiny_config
 from tfds_builders.synthetic_heads.synthetic_heads_dataset_builder import Builder
 
@@ -47,22 +38,16 @@ def tiny_study(data_dir=""):
     return c
 
 
-SHIPPED = (
-    celebamask_hq_d,
-    fading,
-    labels,
-    mutual,
-    rates,
-    scarce,
-    synthetic,
-    synthetic_scarce,
-    translation,
+SHIPPED = sorted(
+    path.stem
+    for path in (ROOT / "configs" / "studies").glob("*.py")
+    if path.stem not in ("__init__", "arms")
 )
 
 
 @pytest.mark.parametrize("shipped", SHIPPED)
 def test_every_shipped_study_can_be_planned(shipped, tmp_path):
-    config = shipped.get_config()
+    config = importlib.import_module(f"configs.studies.{shipped}").get_config()
     runs = plan(config, tmp_path)
     assert len(runs) == len(config.arms) * len(config.conditions) * len(config.seeds)
     assert {run.folder for run in runs} != {tmp_path}
