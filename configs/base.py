@@ -54,6 +54,9 @@ def get_config() -> ConfigDict:
     c.loss.stop_gradient = True  # the teacher of each direction stays fixed
     c.loss.mutual_trust = "always"  # or "confidence", "correct": weight of a teacher's pixels
     c.loss.mutual_where = "frame"  # or "support": pixels where depth shows something
+    # Rows drawn by data.depth_share: in "all" terms, or in those of "depth" alone (depth,
+    # translation, adversarial), so that a few photographs, seen often, teach nothing else.
+    c.loss.drawn_rows = "all"
     c.loss.e2e_to_translator = 1.0  # factor on the term's gradient into the translator
     c.loss.mutual_students = "both"  # or "rgb", "depth": only this parser learns by the term
     c.loss.mutual_start_step = 0  # before it, the term is 0

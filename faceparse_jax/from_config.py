@@ -1,5 +1,6 @@
 """From the config to the frozen values that the steps take. Nothing below reads a config."""
 
+import dataclasses
 from collections.abc import Mapping
 
 import jax.numpy as jnp
@@ -7,6 +8,7 @@ import ml_collections
 
 from faceparse_jax import config_check
 from faceparse_jax.data.augment import Augment
+from faceparse_jax.data.batches import rows_drawn
 from faceparse_jax.errors import InputError
 from faceparse_jax.labels import Scheme
 from faceparse_jax.models.bisenet import BiSeNet
@@ -30,6 +32,28 @@ def _choice(config: Config, key: str, allowed: tuple):
     return value
 
 
+def _depth_rows(config: Config, value: Weights) -> tuple[int, ...]:
+    """The rows that teach from depth alone."""
+    data, batch = config.data, config.train.batch
+    drawn = rows_drawn(data.depth_share, data.label_share, batch)["depth"].tolist()
+    if len(drawn) == batch and (value.rgb or value.e2e or value.mutual):
+        raise InputError(
+            "config.loss.drawn_rows",
+            f"'depth', with every row of the batch drawn for its depth "
+            f"(data.depth_share={data.depth_share:g})",
+            "rows that are left for the terms rgb, e2e and mutual",
+            "set --config.data.depth_share=0.5 or --config.loss.drawn_rows=all",
+        )
+    if drawn and value.mutual and "translator" not in value.networks():
+        raise InputError(
+            "config.loss.drawn_rows",
+            "'depth', with mutual learning and no translator",
+            "translated depth for the rows that are not drawn for theirs",
+            "set --config.loss.e2e=1 or --config.loss.drawn_rows=all",
+        )
+    return tuple(drawn)
+
+
 def weights(config: Config) -> Weights:
     """The terms' weights.
 
@@ -42,8 +66,12 @@ def weights(config: Config) -> Weights:
     _choice(config, "loss.mutual_students", ("both", "rgb", "depth"))
     _choice(config, "loss.mutual_trust", ("always", "confidence", "correct"))
     _choice(config, "loss.mutual_where", ("frame", "support"))
+    _choice(config, "loss.drawn_rows", ("all", "depth"))
     frozen = bool(config.train.translator_from)
-    value = Weights(**loss, freeze_translator=frozen)
+    constants = {name: loss[name] for name in loss if name != "drawn_rows"}
+    value = Weights(**constants, freeze_translator=frozen)
+    if loss.drawn_rows == "depth":
+        value = dataclasses.replace(value, depth_rows=_depth_rows(config, value))
     if frozen and (value.translation or value.adversarial or not value.e2e):
         raise InputError(
             "config.train.translator_from",

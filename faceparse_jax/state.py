@@ -61,6 +61,9 @@ class Weights:
         mutual_start_step: the term is 0 before this step.
         mutual_ramp_steps, e2e_ramp_steps: the term grows linearly over its first so many steps.
         e2e_fade_steps: the term falls linearly to 0 by this step and stays there; 0 for never.
+        depth_rows: rows of a global batch that teach from depth alone: only the terms `depth`,
+            `translation` and `adversarial` see them, and `depth` sees no other row. Empty: every
+            row is in every term.
         freeze_translator: it translates, and no term moves it.
         auxiliary: of the two auxiliary heads against the main one.
         ohem_threshold, ohem_min_fraction: see `losses.ohem_cross_entropy`.
@@ -83,6 +86,7 @@ class Weights:
     mutual_ramp_steps: int = 0
     e2e_ramp_steps: int = 0
     e2e_fade_steps: int = 0
+    depth_rows: tuple[int, ...] = ()
     freeze_translator: bool = False
     auxiliary: float = 1.0
     ohem_threshold: float = 0.7

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped
 
 from faceparse_jax import losses
@@ -50,6 +51,11 @@ def _objective(params, batch_stats, data, key, step, *, nets: Nets, weights: Wei
     with_depth = in_frame & has_depth[:, None, None]
     stats = dict(batch_stats)
     terms = {}
+    # Static rows: a network runs on those that its terms use, and on no other.
+    own = rest = slice(None)
+    if weights.depth_rows:
+        own = np.array(weights.depth_rows)
+        rest = np.setdiff1d(np.arange(label.shape[0]), own)
 
     def run(name, *inputs, statistics=None, **rngs):
         statistics = statistics or name
@@ -70,9 +76,9 @@ def _objective(params, batch_stats, data, key, step, *, nets: Nets, weights: Wei
 
     rgb_heads = real_heads = fake_heads = translated = None
     if weights.rgb or weights.mutual:
-        rgb_heads, stats["rgb"] = run("rgb", image)
+        rgb_heads, stats["rgb"] = run("rgb", image[rest])
     if weights.rgb:
-        terms["rgb"] = segmentation(rgb_heads, label)
+        terms["rgb"] = segmentation(rgb_heads, label[rest])
     if "translator" in weights.networks():
         if weights.freeze_translator:
             fixed = {
@@ -83,26 +89,26 @@ def _objective(params, batch_stats, data, key, step, *, nets: Nets, weights: Wei
         else:
             translated, stats["translator"] = run("translator", image, dropout=key)
 
-    needs_real = bool(weights.depth or weights.mutual)
+    needs_real = bool(weights.depth or (weights.mutual and not weights.depth_rows))
     needs_fake = translated is not None and bool(weights.e2e or weights.mutual)
     channels = nets.depth_channels
     if needs_real:
-        real = jnp.repeat(_fill_rows(depth, has_depth), channels, -1)
+        real = jnp.repeat(_fill_rows(depth[own], has_depth[own]), channels, -1)
     if needs_fake:
         share = weights.e2e_to_translator
-        passed = translated
+        passed = translated[rest]
         if share != 1:
-            passed = share * translated + (1 - share) * jax.lax.stop_gradient(translated)
+            passed = share * passed + (1 - share) * jax.lax.stop_gradient(passed)
         fake = jnp.repeat(passed, channels, -1)
     if needs_real and needs_fake and not nets.split_statistics:
         heads, stats["depth"] = run("depth", jnp.concatenate([real, fake]))
-        half = label.shape[0]
-        real_heads = tuple(head[:half] for head in heads)
-        fake_heads = tuple(head[half:] for head in heads)
+        count = real.shape[0]
+        real_heads = tuple(head[:count] for head in heads)
+        fake_heads = tuple(head[count:] for head in heads)
     else:
         if needs_real:
             real_heads, new = run("depth", real)
-            any_depth = jnp.any(has_depth)  # else the pass saw nothing worth remembering
+            any_depth = jnp.any(has_depth[own])  # else the pass saw nothing worth remembering
             stats["depth"] = jax.tree.map(
                 lambda n, o: jnp.where(any_depth, n, o), new, stats["depth"]
             )
@@ -111,15 +117,22 @@ def _objective(params, batch_stats, data, key, step, *, nets: Nets, weights: Wei
             fake_heads, stats[which] = run("depth", fake, statistics=which)
 
     if weights.depth:
-        terms["depth"] = segmentation(real_heads, jnp.where(with_depth, label, IGNORE))
+        terms["depth"] = segmentation(real_heads, jnp.where(with_depth, label, IGNORE)[own])
     if weights.e2e:
-        terms["e2e"] = segmentation(fake_heads, label)
+        terms["e2e"] = segmentation(fake_heads, label[rest])
     if weights.mutual:
-        taught, mask = real_heads[0], with_depth
-        if needs_fake:
+        if weights.depth_rows:
+            taught, mask = fake_heads[0], in_frame[rest]
+        elif not needs_fake:
+            taught, mask = real_heads[0], with_depth
+        else:
             taught, mask = where_rows(has_depth, real_heads[0], fake_heads[0]), in_frame
         if weights.mutual_where == "support":
-            seen = where_rows(has_depth, depth, translated) if needs_fake else depth
+            seen = depth
+            if needs_fake:
+                seen = where_rows(has_depth, depth, translated)
+            if weights.depth_rows:
+                seen = translated[rest]
             mask &= seen[..., 0] > _SUPPORT
         terms["mutual"] = losses.mutual(
             rgb_heads[0],
@@ -128,7 +141,7 @@ def _objective(params, batch_stats, data, key, step, *, nets: Nets, weights: Wei
             kind=weights.mutual_kind,
             temperature=weights.temperature,
             stop_gradient=weights.stop_gradient,
-            label=label,
+            label=label[rest],
             trust=weights.mutual_trust,
             students={"both": "both", "rgb": "a", "depth": "b"}[weights.mutual_students],
             threshold=weights.ohem_threshold,

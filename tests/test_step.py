@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from faceparse_jax import sharding
-from faceparse_jax.data.augment import Augment
+from faceparse_jax import losses, sharding
+from faceparse_jax.data.augment import Augment, augment_batch
 from faceparse_jax.inference import predict_step
 from faceparse_jax.models.bisenet import BiSeNet
 from faceparse_jax.models.pix2pix import PatchGAN, UNet
@@ -268,6 +268,50 @@ def test_mutual_learning_stays_where_depth_is():
             assert step(state, empty, KEY)[1]["loss/mutual"] == 0
     assert terms["support"] > 0
     assert terms["support"] != terms["frame"]
+
+
+def test_rows_drawn_for_their_depth_teach_from_depth_alone():
+    """Without augmentation; what changes in rows shows in the terms that see them."""
+    own, rest = np.arange(1, ROWS, 2), np.arange(0, ROWS, 2)
+    batch = make_batch(ROWS)
+    batch["has_depth"] = np.isin(np.arange(ROWS), own)
+    still = dataclasses.replace(AUGMENT, scales=(1.0,), flip=0.0, rotate=0.0, jitter=0.0)
+    weights = Weights(rgb=1.0, depth=1.0, e2e=1.0, mutual=1.0, translation=1.0)
+    init, step, nets = make(dataclasses.replace(weights, depth_rows=tuple(own.tolist())))
+    step = jax.jit(functools.partial(step, augment=still))
+    state = jax.jit(init)(jax.random.key(0))
+
+    def terms(changes, rows):
+        changed = batch | {k: batch[k].copy() for k in changes}
+        for name in changes:
+            top = CLASSES - 1 if name == "label" else 255
+            changed[name][rows] = top - batch[name][rows]
+        scalars = step(state, changed, KEY)[1]
+        return {name[5:]: float(v) for name, v in scalars.items() if name.startswith("loss/")}
+
+    before = terms((), own)
+    assert all(before.values())
+
+    def moved(changes, rows):
+        after = terms(changes, rows)
+        return {name for name in before if after[name] != before[name]}
+
+    assert moved(("label",), own) == {"depth"}
+    assert moved(("label",), rest) == {"rgb", "e2e"}
+    # The pass over real and translated depth shares its batch statistics.
+    assert moved(("depth",), own) == {"depth", "translation", "e2e", "mutual"}
+    assert moved(("depth",), rest) == set()
+    assert moved(("image",), rest) == set(before)
+
+    heads, _ = nets.rgb.apply(
+        {"params": state.params["rgb"], "batch_stats": state.batch_stats["rgb"]},
+        augment_batch(KEY, jax.tree.map(jnp.asarray, batch), still)["image"][rest],
+        train=True,
+        mutable=["batch_stats"],
+    )
+    constants = {"auxiliary": 1.0, "threshold": 0.7, "min_fraction": 1 / 16}
+    alone = losses.segmentation(heads, jnp.asarray(batch["label"][rest], jnp.int32), **constants)
+    assert before["rgb"] == pytest.approx(float(alone), rel=1e-4)
 
 
 def test_the_rate_that_is_reported_is_the_one_applied():

@@ -270,6 +270,30 @@ def _spread(rows: Int[np.ndarray, " n"], count: int) -> Bool[np.ndarray, " n"]:
     return after > before
 
 
+def rows_drawn(
+    depth_share: float, label_share: float, batch_size: int
+) -> dict[str, Int[np.ndarray, " n"]]:
+    """Rows of a global batch drawn from the examples with ``label`` and with ``depth``, and the
+    ``rest``, drawn from all.
+
+    Raises:
+        InputError: shares that are more than the batch.
+    """
+    rest, chosen = np.arange(batch_size), {}
+    for what, share in (("label", label_share), ("depth", depth_share)):
+        count = round(share * batch_size)
+        if count > len(rest):
+            raise InputError(
+                f"config.data.{what}_share",
+                f"{share:g}, {count} rows where {len(rest)} are left",
+                "at most the rest of the batch",
+                f"set it to {len(rest) / batch_size:g} or less",
+            )
+        mine = _spread(rest, count)
+        chosen[what], rest = rest[mine], rest[~mine]
+    return chosen | {"rest": rest}
+
+
 def pools(
     scarcity: Scarcity, ids: Sequence[str], has_depth: Bool[np.ndarray, " n"], batch_size: int
 ) -> list[Pool]:
@@ -282,23 +306,19 @@ def pools(
         "label": scarcity.keeps(ids, "label"),
         "depth": has_depth & scarcity.keeps(ids, "depth"),
     }
-    rest, chosen = np.arange(batch_size), {}
+    rows = rows_drawn(scarcity.depth_share, scarcity.label_share, batch_size)
     for what, keeps in kept.items():
-        share = getattr(scarcity, f"{what}_share")
-        count = round(share * batch_size)
-        if count > len(rest) or (count and not keeps.any()):
+        if len(rows[what]) and not keeps.any():
             raise InputError(
                 f"config.data.{what}_share",
-                f"{share:g}"
-                + ("" if keeps.any() else f" and no example with {what}")
-                + (f", {count} rows where {len(rest)} are left" if count > len(rest) else ""),
-                f"at most the rest of the batch, of examples with {what}",
+                f"{getattr(scarcity, f'{what}_share'):g} and no example with {what}",
+                f"examples with {what} to draw from",
                 f"set it to 0, or data.{what}_fraction to 1",
             )
-        mine = _spread(rest, count)
-        chosen[what] = Pool(np.flatnonzero(keeps), rest[mine])
-        rest = rest[~mine]
-    return [Pool(np.arange(len(ids)), rest), chosen["depth"], chosen["label"]]
+    return [
+        Pool(np.arange(len(ids)), rows["rest"]),
+        *(Pool(np.flatnonzero(kept[what]), rows[what]) for what in ("depth", "label")),
+    ]
 
 
 def scarce(stream: Iterator[Batch], ids: Sequence[str], scarcity: Scarcity) -> Iterator[Batch]:
