@@ -82,7 +82,7 @@ study() {
   local out=${STUDY:-runs/study}
   install
   say_and_run "$python" -m tfds_builders.build --name synthetic_heads --config demo --data_dir "$out/data"
-  say_and_run "$python" -m faceparse_jax.main --mode study --config configs/studies/synthetic_scarce.py \
+  say_and_run "$python" -m faceparse_jax.main --mode study --config configs/studies/synthetic.py \
     --workdir "$out" --config.base.data.data_dir="$out/data"
   echo "Tables, plot, scores and record: $out/tables.md, plot.png, results.csv, record.json"
 }

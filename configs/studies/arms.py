@@ -12,22 +12,31 @@ def terms(**weights: float) -> tuple[tuple[str, float], ...]:
     return tuple((f"loss.{term}", float(weights.pop(term, 0.0))) for term in _TERMS)
 
 
-# Rows of a batch that are drawn from the examples with depth. Where depth is scarce, batches
-# as they come would have none; a baseline that learns from depth alone sees nothing else.
-_ALL, _HALF = ("data.depth_share", 1.0), ("data.depth_share", 0.5)
-# The RGB parser loses by every row that is one of few photographs.
-_QUARTER = ("data.depth_share", 0.25)
+ROWS = 8
+"""Rows of a batch that each parser learns from, alone or together: small batches learn more for
+the same time."""
+
+# Where depth is scarce, batches as they come would have none. A parser of depth alone sees nothing
+# but rows with depth; together, half the rows of a batch of twice the size are drawn for their
+# depth and teach nothing else, so that no system has fewer or other rows than its parsers alone.
+_ALL = ("data.depth_share", 1.0)
+_BESIDE = (
+    ("train.batch", 2 * ROWS),
+    ("data.depth_share", 0.5),
+    ("loss.drawn_rows", "depth"),
+)
 
 RGB_ALONE = ("rgb alone", (*terms(rgb=1), ("data.depth_fraction", 1.0)))
 DEPTH_ALONE = ("depth alone", (*terms(depth=1), _ALL))
-MUTUAL = ("mutual", (*terms(rgb=1, depth=1, mutual=0.1), _QUARTER))
-TRANSLATION = ("translation", (*terms(depth=1, e2e=1, translation=10), _HALF))
-FULL = ("full", (*terms(rgb=1, depth=1, e2e=1, mutual=0.1, translation=10), _QUARTER))
+TRANSLATION = ("translation", (*terms(depth=1, e2e=1, translation=10), *_BESIDE))
+FULL = ("full", (*terms(rgb=1, depth=1, e2e=1, mutual=0.1, translation=10), *_BESIDE))
+# Without a translator the parsers need rows with image and depth.
+MUTUAL = ("mutual", (*terms(rgb=1, depth=1, mutual=0.1), _ALL))
 # The translator learns by itself first and then stays as it is.
 TRANSLATOR = ("translator", (*terms(translation=10), _ALL))
 APART = (
     "translation apart",
-    (*terms(depth=1, e2e=1), _HALF, ("train.translator_from", "arm:translator")),
+    (*terms(depth=1, e2e=1), *_BESIDE, ("train.translator_from", "arm:translator")),
 )
 
 
@@ -37,8 +46,12 @@ def variant(of: tuple[str, tuple], name: str, **overrides):
     return (name, (*of[1], *changed))
 
 
-# Translated depth first, real depth last: the end-to-end term is gone after this many steps.
-FADES = variant(TRANSLATION, "translation that fades", loss__e2e_fade_steps=800)
+def fading(of: tuple[str, tuple], steps: int, name: str = ""):
+    """The arm with an end-to-end term that falls to 0 over two thirds of `steps`.
+
+    Translated depth teaches first and real depth last.
+    """
+    return variant(of, name or of[0], loss__e2e_fade_steps=2 * steps // 3)
 
 
 def depth_fractions(*fractions: float):
@@ -64,6 +77,7 @@ def study(title: str, run: ConfigDict | None = None) -> ConfigDict:
     run.eval.every = run.log.pictures_every = run.train.steps
     run.eval.boundary_tolerance = -1
     run.checkpoint.keep = 1
+    run.train.batch = ROWS
     c = ConfigDict()
     c.title = title  # over tables and plot: data, size, steps, what is estimated
     c.base = run

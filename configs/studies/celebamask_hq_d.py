@@ -12,12 +12,13 @@ def get_config():
     run.model.translator_features = 12
     run.optim.rate = 3e-3  # by configs/studies/rates.py
     run.optim.translator_rate = 1e-3
-    # Half the rows of the joint systems have depth: no fewer than half a baseline's.
-    run.train.batch = 16
-    run.train.steps = 1200
+    run.train.steps = 800
     run.log.every = 100
-    run.checkpoint.every = 400
-    c = arms.study("CelebAMask-HQ-D, estimated depth, 96 px, width 0.25, 1,200 steps of 16", run)
-    c.arms = (arms.RGB_ALONE, arms.DEPTH_ALONE, arms.TRANSLATION, arms.FULL)
-    c.conditions = arms.depth_fractions(0.01, 0.1, 1.0)
+    run.checkpoint.every = run.train.steps
+    c = arms.study("CelebAMask-HQ-D, estimated depth, 96 px, width 0.25, 800 steps", run)
+    c.seed_keys = ("seed", "data.fraction_seed")
+    # By configs/studies/fading.py.
+    together = (arms.fading(arm, run.train.steps) for arm in (arms.TRANSLATION, arms.FULL))
+    c.arms = (arms.RGB_ALONE, arms.DEPTH_ALONE, *together)
+    c.conditions = arms.depth_fractions(0.01, 0.05, 0.1, 1.0)
     return c

@@ -9,11 +9,13 @@ def get_config():
     run.data.size = 64
     run.augment.crop = 64
     run.model.width = 0.25
-    run.train.steps = 400
-    run.train.batch = 16
+    run.loss.mutual = 0.1
+    run.train.steps = 800
     run.log.every = 100
-    run.checkpoint.every = 400
-    c = arms.study("Synthetic heads, rendered depth, 64 px, 400 steps of 16", run)
-    c.arms = (arms.RGB_ALONE, arms.DEPTH_ALONE, arms.TRANSLATION, arms.FULL)
-    c.conditions = arms.depth_fractions(0.05)
+    run.checkpoint.every = 800
+    c = arms.study("Synthetic heads, rendered depth, 64 px, width 0.25, 800 steps", run)
+    c.seed_keys = ("seed", "data.fraction_seed")
+    together = (arms.fading(arm, run.train.steps) for arm in (arms.TRANSLATION, arms.FULL))
+    c.arms = (arms.RGB_ALONE, arms.DEPTH_ALONE, *together)
+    c.conditions = arms.depth_fractions(0.01)
     return c

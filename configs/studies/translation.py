@@ -1,29 +1,28 @@
-"""What makes translated depth help where depth is scarce: choices, on validation data."""
+"""What makes translated depth help where depth is scarce: choices, on validation data, one seed."""
 
-from configs.studies import arms, synthetic
+from configs.studies import arms, celebamask_hq_d
 
 
 def get_config():
-    c = synthetic.get_config()
-    c.title = "Validation heads, rendered depth, 64 px, 400 steps of 16"
+    c = celebamask_hq_d.get_config()
+    c.title = "Validation photographs, 1 % depth, 96 px, width 0.25, 800 steps"
     c.base.eval.split = "validation"
-    c.scores = (("depth", "f1/mean_depth_classes"), ("depth_translated", "f1/mean_depth_classes"))
-    c.baselines = (("depth", "depth alone"),)
+    c.base.data.depth_fraction = 0.01
+    c.seeds = (0,)
+    c.conditions = (("", ()),)
+    fades = arms.fading(arms.TRANSLATION, c.base.train.steps, "fades")
     c.arms = (
         arms.DEPTH_ALONE,
+        arms.variant(arms.DEPTH_ALONE, "depth alone, twice the rows", train__batch=2 * arms.ROWS),
         arms.TRANSLATION,
-        arms.variant(arms.TRANSLATION, "split statistics", model__depth_statistics="split"),
-        arms.variant(arms.TRANSLATION, "later", loss__e2e_ramp_steps=200),
-        arms.variant(
-            arms.TRANSLATION,
-            "later, split statistics",
-            loss__e2e_ramp_steps=200,
-            model__depth_statistics="split",
-        ),
-        arms.variant(arms.TRANSLATION, "more real depth", data__depth_share=0.75),
+        fades,
+        arms.variant(fades, "fades, split statistics", model__depth_statistics="split"),
+        arms.variant(fades, "fades, not end to end", loss__e2e_to_translator=0.0),
+        arms.variant(fades, "fades, adversarial", loss__adversarial=0.1),
+        arms.variant(fades, "fades, drawn rows in every term", loss__drawn_rows="all"),
         arms.TRANSLATOR,
-        arms.APART,
-        arms.variant(arms.APART, "apart, split statistics", model__depth_statistics="split"),
+        arms.fading(arms.APART, c.base.train.steps),
     )
-    c.conditions = arms.depth_fractions(0.01, 0.05)
+    c.scores = (("depth", "f1/mean_depth_classes"), ("depth_translated", "f1/mean_depth_classes"))
+    c.baselines = (("depth", "depth alone"),)
     return c
