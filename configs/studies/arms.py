@@ -46,6 +46,10 @@ def variant(of: tuple[str, tuple], name: str, **overrides):
     return (name, (*of[1], *changed))
 
 
+# The depth parser learns from the RGB parser and teaches it nothing.
+RGB_TEACHES = variant(FULL, "full, RGB teaches", loss__mutual_students="depth")
+
+
 def fading(of: tuple[str, tuple], steps: int, name: str = ""):
     """The arm with an end-to-end term that falls to 0 over two thirds of `steps`.
 

@@ -18,7 +18,7 @@ def get_config():
     c = arms.study("CelebAMask-HQ-D, estimated depth, 96 px, width 0.25, 800 steps", run)
     c.seed_keys = ("seed", "data.fraction_seed")
     # By configs/studies/fading.py.
-    together = (arms.fading(arm, run.train.steps) for arm in (arms.TRANSLATION, arms.FULL))
+    together = (arms.fading(arm, run.train.steps) for arm in (arms.TRANSLATION, arms.RGB_TEACHES))
     c.arms = (arms.RGB_ALONE, arms.DEPTH_ALONE, *together)
     c.conditions = arms.depth_fractions(0.01, 0.05, 0.1, 1.0)
     return c

@@ -15,7 +15,7 @@ def get_config():
     run.checkpoint.every = 800
     c = arms.study("Synthetic heads, rendered depth, 64 px, width 0.25, 800 steps", run)
     c.seed_keys = ("seed", "data.fraction_seed")
-    together = (arms.fading(arm, run.train.steps) for arm in (arms.TRANSLATION, arms.FULL))
+    together = (arms.fading(arm, run.train.steps) for arm in (arms.TRANSLATION, arms.RGB_TEACHES))
     c.arms = (arms.RGB_ALONE, arms.DEPTH_ALONE, *together)
-    c.conditions = arms.depth_fractions(0.01)
+    c.conditions = arms.depth_fractions(0.005)
     return c

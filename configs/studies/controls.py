@@ -1,0 +1,15 @@
+"""What else could explain the gain at 1 % depth: more rows; and who teaches whom."""
+
+from configs.studies import arms, celebamask_hq_d
+
+
+def get_config():
+    c = celebamask_hq_d.get_config()
+    more = arms.variant(arms.DEPTH_ALONE, "depth alone, twice the rows", train__batch=2 * arms.ROWS)
+    together = (
+        arms.fading(arm, c.base.train.steps)
+        for arm in (arms.TRANSLATION, arms.RGB_TEACHES, arms.FULL)
+    )
+    c.arms = (arms.RGB_ALONE, arms.DEPTH_ALONE, more, *together)
+    c.conditions = arms.depth_fractions(0.01)
+    return c
