@@ -10,10 +10,10 @@ def get_config():
     run.augment.crop = 64
     run.model.width = 0.25
     run.loss.mutual = 0.1
-    run.train.steps = 800
+    run.train.steps = 600
     run.log.every = 100
-    run.checkpoint.every = 800
-    c = arms.study("Synthetic heads, rendered depth, 64 px, width 0.25, 800 steps", run)
+    run.checkpoint.every = run.train.steps
+    c = arms.study("Synthetic heads, rendered depth, 64 px, width 0.25, 600 steps", run)
     c.seed_keys = ("seed", "data.fraction_seed")
     together = (arms.fading(arm, run.train.steps) for arm in (arms.TRANSLATION, arms.RGB_TEACHES))
     c.arms = (arms.RGB_ALONE, arms.DEPTH_ALONE, *together)
