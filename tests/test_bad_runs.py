@@ -75,11 +75,20 @@ def _study(name, says, line, make=None):
     return Case(f"study: {name}", "study", make or own_file(text), words, says)
 
 
-def finished_with_another_config(folder: pathlib.Path) -> None:
-    own_file(STUDY.format("c.seeds = (0,)"))(folder)
-    run = folder / "study" / "runs" / "rgb_alone" / "5_depth" / "seed_0"
-    run.mkdir(parents=True)
-    (run / "record.json").write_text(json.dumps({"config": {"seed": 7}, "scores": {}}))
+def finished(record: str):
+    """A study of which one run is finished, by its record."""
+
+    def make(folder: pathlib.Path) -> None:
+        conditions = "c.conditions = arms.depth_fractions(0.05)"
+        own_file(STUDY.format(f"c.seeds = (0,); {conditions}"))(folder)
+        run = folder / "study" / "runs" / "rgb_alone" / "5_depth" / "seed_0"
+        run.mkdir(parents=True)
+        (run / "record.json").write_text(record)
+
+    return make
+
+
+ANOTHER_CONFIG = finished(json.dumps({"config": {"seed": 7}, "scores": {}}))
 
 
 def _checkpoint(name, says, damage, which="last", mode="evaluate"):
@@ -233,7 +242,7 @@ CASES = [
     _study("a baseline that is no arm", "rgb alone", "c.arms = (arms.DEPTH_ALONE,)"),
     _study("a translator of no arm", "elsewhere", "c.arms += (('a', (('train.translator_from', "
            "'arm:elsewhere'),)),)"),
-    _study("a finished run of another config", "seed=7", "", finished_with_another_config),
+    _study("a finished run of another config", "seed=7", "", ANOTHER_CONFIG),
     _checkpoint("none", "no checkpoint", copied(lambda r: shutil.rmtree(r / "checkpoints"))),
     _checkpoint("without the average", "average",
                 copied(lambda r: shutil.rmtree(step(r) / "average"))),

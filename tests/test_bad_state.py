@@ -26,6 +26,7 @@ from tests.test_bad_runs import (
     _study,
     copied,
     files,
+    finished,
     meta,
     own_file,
     step,
@@ -142,18 +143,6 @@ def _replay(name, says, record, config=None):
 
     words = [MAIN, "--mode=replay", "--workdir={folder}/run"]
     return Case(f"replay: {name}", "replay", copied(damage), words, says)
-
-
-def finished(record: str):
-    """A study of which one run is finished, by its record."""
-
-    def make(folder: pathlib.Path) -> None:
-        own_file(STUDY.format("c.seeds = (0,)"))(folder)
-        run = folder / "study" / "runs" / "rgb_alone" / "5_depth" / "seed_0"
-        run.mkdir(parents=True)
-        (run / "record.json").write_text(record)
-
-    return make
 
 
 def on_data(line: str):
