@@ -31,7 +31,7 @@ FIELDS = {"loss": (Weights, "weights"), "augment": (Augment, r"\w*(?:augment|con
 def is_read(key: str) -> bool:
     section, _, name = key.rpartition(".")
     # A key that decides and is no field itself.
-    if re.search(rf"\bif {re.escape(key)}\b", SOURCE):
+    if section and re.search(rf"\bif {re.escape(key)}\b", SOURCE):
         return True
     if section in FIELDS:
         kind, variable = FIELDS[section]
