@@ -32,11 +32,13 @@ def _choice(config: Config, key: str, allowed: tuple):
     return value
 
 
-def _depth_rows(config: Config, value: Weights) -> tuple[int, ...]:
+def _depth_rows(config: Config, weights: Weights) -> tuple[int, ...]:
     """The rows that teach from depth alone."""
+    if weights.drawn_rows == "all":
+        return ()
     data, batch = config.data, config.train.batch
     drawn = rows_drawn(data.depth_share, data.label_share, batch)["depth"].tolist()
-    if len(drawn) == batch and (value.rgb or value.e2e or value.mutual):
+    if len(drawn) == batch and (weights.rgb or weights.e2e or weights.mutual):
         raise InputError(
             "config.loss.drawn_rows",
             f"'depth', with every row of the batch drawn for its depth "
@@ -44,7 +46,7 @@ def _depth_rows(config: Config, value: Weights) -> tuple[int, ...]:
             "rows that are left for the terms rgb, e2e and mutual",
             "set --config.data.depth_share=0.5 or --config.loss.drawn_rows=all",
         )
-    if drawn and value.mutual and "translator" not in value.networks():
+    if drawn and weights.mutual and "translator" not in weights.networks():
         raise InputError(
             "config.loss.drawn_rows",
             "'depth', with mutual learning and no translator",
@@ -68,10 +70,8 @@ def weights(config: Config) -> Weights:
     _choice(config, "loss.mutual_where", ("frame", "support"))
     _choice(config, "loss.drawn_rows", ("all", "depth"))
     frozen = bool(config.train.translator_from)
-    constants = {name: loss[name] for name in loss if name != "drawn_rows"}
-    value = Weights(**constants, freeze_translator=frozen)
-    if loss.drawn_rows == "depth":
-        value = dataclasses.replace(value, depth_rows=_depth_rows(config, value))
+    value = Weights(**loss, freeze_translator=frozen)
+    value = dataclasses.replace(value, depth_rows=_depth_rows(config, value))
     if frozen and (value.translation or value.adversarial or not value.e2e):
         raise InputError(
             "config.train.translator_from",

@@ -61,6 +61,8 @@ class Weights:
         mutual_start_step: the term is 0 before this step.
         mutual_ramp_steps, e2e_ramp_steps: the term grows linearly over its first so many steps.
         e2e_fade_steps: the term falls linearly to 0 by this step and stays there; 0 for never.
+        drawn_rows: the terms that see rows drawn for their depth: ``all``, or those of ``depth``
+            alone, which are then the `depth_rows`.
         depth_rows: rows of a global batch that teach from depth alone: only the terms `depth`,
             `translation` and `adversarial` see them, and `depth` sees no other row. Empty: every
             row is in every term.
@@ -86,6 +88,7 @@ class Weights:
     mutual_ramp_steps: int = 0
     e2e_ramp_steps: int = 0
     e2e_fade_steps: int = 0
+    drawn_rows: str = "all"
     depth_rows: tuple[int, ...] = ()
     freeze_translator: bool = False
     auxiliary: float = 1.0

@@ -87,11 +87,10 @@ def signals() -> Iterator[Callable[[int], int]]:
         for each, handler in before.items():
             signal.signal(each, handler)
 
-    try:
+    # Only the main thread may catch signals; elsewhere they keep their handlers.
+    with contextlib.suppress(ValueError):
         for number in (signal.SIGTERM, signal.SIGINT):
             before[number] = signal.signal(number, catch)
-    except ValueError:
-        pass  # not in the main thread, which alone may catch signals
     try:
         yield lambda step: came[0] if came else 0
     finally:

@@ -30,9 +30,6 @@ FIELDS = {"loss": (Weights, "weights"), "augment": (Augment, r"\w*(?:augment|con
 
 def is_read(key: str) -> bool:
     section, _, name = key.rpartition(".")
-    # A key that decides and is no field itself.
-    if section and re.search(rf"\bif {re.escape(key)}\b", SOURCE):
-        return True
     if section in FIELDS:
         kind, variable = FIELDS[section]
         there = name in {field.name for field in dataclasses.fields(kind)}
