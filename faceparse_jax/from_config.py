@@ -8,7 +8,7 @@ import ml_collections
 
 from faceparse_jax import config_check
 from faceparse_jax.data.augment import Augment
-from faceparse_jax.data.batches import rows_drawn
+from faceparse_jax.data.scarcity import rows_drawn
 from faceparse_jax.errors import InputError
 from faceparse_jax.labels import Scheme
 from faceparse_jax.models.bisenet import BiSeNet

@@ -16,8 +16,8 @@ from faceparse_jax import config_check, evaluate, from_config, provenance, shard
 from faceparse_jax.checkpoints import Checkpoints, Meta, read_meta
 from faceparse_jax.data import source
 from faceparse_jax.data.augment import Augment
-from faceparse_jax.data.batches import EVERYTHING, Batch, Scarcity, pools
 from faceparse_jax.data.prepared import Split
+from faceparse_jax.data.scarcity import EVERYTHING, Batch, Scarcity, pools
 from faceparse_jax.errors import InputError
 from faceparse_jax.optim import Optimizer
 from faceparse_jax.state import Nets, TrainState, Weights, init_state

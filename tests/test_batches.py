@@ -15,6 +15,7 @@ import pytest
 
 from faceparse_jax import letterbox
 from faceparse_jax.data import arrays, batches, pipeline, source
+from faceparse_jax.data.scarcity import Scarcity, hashed, pools, scarce
 from faceparse_jax.errors import InputError
 from tests.conftest import ROOT
 from tests.dummy_archives import SHAPES, lapa
@@ -25,30 +26,30 @@ IDS = [str(n) for n in range(20_000)]
 
 
 def test_fractions_are_nested_and_of_the_right_size():
-    small, larger = (batches.hashed(IDS, fraction) for fraction in (0.01, 0.05))
+    small, larger = (hashed(IDS, fraction) for fraction in (0.01, 0.05))
     assert (small <= larger).all()
     for fraction, chosen in ((0.01, small), (0.05, larger)):
         # Five standard deviations of a binomial.
         spread = 5 * np.sqrt(fraction * (1 - fraction) / len(IDS))
         assert abs(chosen.mean() - fraction) < spread
-    assert not batches.hashed(IDS, 0.0).any()
-    assert batches.hashed(IDS, 1.0).all()
+    assert not hashed(IDS, 0.0).any()
+    assert hashed(IDS, 1.0).all()
 
 
 def test_the_hash_is_the_same_everywhere():
     # SHA-256 of "0" begins with 5feceb66: 0.3747 of the range.
-    assert batches.hashed(["0"], 0.375)[0]
-    assert not batches.hashed(["0"], 0.374)[0]
+    assert hashed(["0"], 0.375)[0]
+    assert not hashed(["0"], 0.374)[0]
 
 
 def test_another_seed_chooses_other_examples():
-    first, again, other = (batches.hashed(IDS, 0.1, seed) for seed in (0, 0, 1))
+    first, again, other = (hashed(IDS, 0.1, seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
-    np.testing.assert_array_equal(first, batches.hashed(IDS, 0.1))
+    np.testing.assert_array_equal(first, hashed(IDS, 0.1))
     assert abs((first & other).mean() - 0.01) < 5 * np.sqrt(0.01 * 0.99 / len(IDS))  # independent
-    smaller = batches.hashed(IDS, 0.01, 1)
+    smaller = hashed(IDS, 0.01, 1)
     assert (smaller <= other).all()
-    scarcity = batches.Scarcity(depth_fraction=0.1, label_fraction=0.01, fraction_seed=1)
+    scarcity = Scarcity(depth_fraction=0.1, label_fraction=0.01, fraction_seed=1)
     np.testing.assert_array_equal(scarcity.keeps(IDS, "depth"), other)
     np.testing.assert_array_equal(scarcity.keeps(IDS, "label"), smaller)
 
@@ -62,9 +63,9 @@ def test_scarce_batches_lose_depth_and_labels_and_nothing_else():
         "has_depth": np.ones(rows, bool),
         "index": np.arange(rows, dtype=np.int32),
     }
-    scarcity = batches.Scarcity(depth_fraction=0.25, label_fraction=0.5)
-    (out,) = batches.scarce(iter([batch]), IDS, scarcity)
-    depth, label = batches.hashed(IDS[:rows], 0.25), batches.hashed(IDS[:rows], 0.5)
+    scarcity = Scarcity(depth_fraction=0.25, label_fraction=0.5)
+    (out,) = scarce(iter([batch]), IDS, scarcity)
+    depth, label = hashed(IDS[:rows], 0.25), hashed(IDS[:rows], 0.5)
     np.testing.assert_array_equal(out["has_depth"], depth)
     np.testing.assert_array_equal(out["depth"].any((1, 2, 3)), depth)
     assert out["depth"].dtype == np.uint16
@@ -79,7 +80,7 @@ def test_scarce_batches_lose_depth_and_labels_and_nothing_else():
 
 def test_fractions_out_of_range_are_refused():
     with pytest.raises(InputError, match=r"depth_fraction: found 1\.5, expected 0 to 1"):
-        batches.Scarcity(depth_fraction=1.5)
+        Scarcity(depth_fraction=1.5)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +112,7 @@ def test_arrays_give_the_batches_of_the_cached_pipeline(heads):
     assert splits[0] == splits[1]
     np.testing.assert_array_equal(pipeline.has_depth(splits[0]), arrays.has_depth(splits[1]))
     assert splits[0].with_depth == pipeline.has_depth(splits[0]).sum()
-    scarcity = batches.Scarcity(depth_fraction=0.5, depth_share=0.4, label_share=0.2)
+    scarcity = Scarcity(depth_fraction=0.5, depth_share=0.4, label_share=0.2)
     options = {"batch_size": 7, "size": 64, "seed": 3, "start_step": 5, "scarcity": scarcity}
     streams = [
         source.module(kind).train_batches(split, cache=True, **options)
@@ -125,11 +126,11 @@ def test_arrays_give_the_batches_of_the_cached_pipeline(heads):
 def test_a_share_of_every_batch_has_depth(heads, cache):
     """Both kinds of rows have whole epochs, are shared by hosts, and restart at any step."""
     split = both(heads, "train")[0]
-    scarcity = batches.Scarcity(depth_fraction=0.3, depth_share=0.5)
+    scarcity = Scarcity(depth_fraction=0.3, depth_share=0.5)
     options = {"batch_size": 8, "size": 64, "seed": 3, "scarcity": scarcity, "cache": cache}
     make = functools.partial(pipeline.train_batches, split, **options)
     found = list(itertools.islice(make(), 6))
-    kept = np.flatnonzero(batches.hashed(pipeline.split_ids(split, range(24)), 0.3))
+    kept = np.flatnonzero(hashed(pipeline.split_ids(split, range(24)), 0.3))
     drawn, rest = [], []
     for batch in found:
         assert batch["has_depth"].sum() >= 4
@@ -149,14 +150,12 @@ def test_a_share_of_every_batch_has_depth(heads, cache):
 def test_rows_with_depth_and_rows_with_labels_side_by_side(heads, cache):
     split = both(heads, "train")[0]
     shares = {"depth_share": 0.25, "label_share": 0.5}
-    scarcity = batches.Scarcity(depth_fraction=0.2, label_fraction=0.4, **shares)
+    scarcity = Scarcity(depth_fraction=0.2, label_fraction=0.4, **shares)
     ids = pipeline.split_ids(split, range(24))
-    kept = {
-        what: set(np.flatnonzero(batches.hashed(ids, f))) for what, f in (("d", 0.2), ("l", 0.4))
-    }
+    kept = {what: set(np.flatnonzero(hashed(ids, f))) for what, f in (("d", 0.2), ("l", 0.4))}
     options = {"batch_size": 8, "size": 64, "seed": 3, "scarcity": scarcity, "cache": cache}
     made = pipeline.train_batches(split, **options)
-    every = batches.pools(scarcity, ids, np.ones(24, bool), 8)
+    every = pools(scarcity, ids, np.ones(24, bool), 8)
     assert [len(pool.rows) for pool in every] == [2, 2, 4]
     assert sorted(np.concatenate([pool.rows for pool in every])) == list(range(8))
     for _ in range(4):
@@ -165,13 +164,13 @@ def test_rows_with_depth_and_rows_with_labels_side_by_side(heads, cache):
         assert set(batch["index"][every[2].rows]) <= kept["l"]
         assert (batch["label"][every[2].rows] != 255).any(axis=(1, 2)).all()
     with pytest.raises(InputError, match="6 rows where 4 are left"):
-        batches.pools(dataclasses.replace(scarcity, depth_share=0.75), ids, np.ones(24, bool), 8)
+        pools(dataclasses.replace(scarcity, depth_share=0.75), ids, np.ones(24, bool), 8)
 
 
 def test_depth_cannot_be_drawn_where_there_is_none(heads):
     split = both(heads, "train")[1]
     options = {"batch_size": 8, "size": 64, "seed": 3}
-    nothing = batches.Scarcity(depth_fraction=0.0, depth_share=0.5)
+    nothing = Scarcity(depth_fraction=0.0, depth_share=0.5)
     with pytest.raises(InputError, match=r"depth_share: found 0\.5 and no example with depth"):
         next(arrays.train_batches(split, scarcity=nothing, **options))
 

@@ -18,7 +18,7 @@ from configs import (
 )
 from faceparse_jax import from_config, labels, provenance
 from faceparse_jax.data.augment import Augment
-from faceparse_jax.data.batches import Scarcity
+from faceparse_jax.data.scarcity import Scarcity
 from faceparse_jax.state import Weights
 from tests.conftest import ROOT
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from configs import synthetic_heads
 from faceparse_jax import checkpoints, evaluate, logs
-from faceparse_jax.data.batches import hashed
+from faceparse_jax.data.scarcity import hashed
 from faceparse_jax.errors import InputError
 from faceparse_jax.predict import load, predict_files
 from faceparse_jax.train import train

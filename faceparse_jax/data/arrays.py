@@ -19,21 +19,17 @@ from PIL import Image
 
 from faceparse_jax import labels, records
 from faceparse_jax.data.batches import (
-    EVERYTHING,
     ORIGINAL,
-    Batch,
-    Scarcity,
     canvas,
     empty,
     host_rows,
     on_canvas,
     padded,
     png_shape,
-    pools,
-    scarce,
     shuffled,
 )
 from faceparse_jax.data.prepared import Split, newest_version
+from faceparse_jax.data.scarcity import EVERYTHING, Batch, Scarcity, pools, scarce
 from faceparse_jax.errors import InputError
 
 KEYS = ("image", "depth", "label", "has_depth")

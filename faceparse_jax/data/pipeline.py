@@ -23,10 +23,7 @@ import tensorflow_datasets as tfds
 from faceparse_jax import labels, letterbox
 from faceparse_jax.data import fit
 from faceparse_jax.data.batches import (
-    EVERYTHING,
     ORIGINAL,
-    Batch,
-    Scarcity,
     canvas,
     empty,
     host_rows,
@@ -34,11 +31,10 @@ from faceparse_jax.data.batches import (
     on_canvas,
     padded,
     png_shape,
-    pools,
-    scarce,
     shuffled,
 )
 from faceparse_jax.data.prepared import Split, build_command, fingerprint, newest_version
+from faceparse_jax.data.scarcity import EVERYTHING, Batch, Scarcity, pools, scarce
 from faceparse_jax.errors import InputError
 
 # TensorFlow would take all of the memory of the GPUs that JAX works on.
