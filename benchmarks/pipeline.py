@@ -24,7 +24,7 @@ import numpy as np
 # Run as a file, from a checkout that is not installed.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from faceparse_jax.data import arrays, pipeline
+from faceparse_jax.data import arrays, pipeline, stored
 from faceparse_jax.errors import InputError
 
 DISCARD = 8
@@ -66,7 +66,7 @@ def torch_windows(folder: pathlib.Path, flags) -> Iterator[float]:
 
 def write_files(split: pipeline.Split, folder: pathlib.Path) -> None:
     """The split's encoded images as files, as a PyTorch user would have them."""
-    for row, example in pipeline.encoded_examples(split):
+    for row, example in stored.encoded_examples(split):
         for key, end in (("image", "jpg"), ("depth", "png"), ("label", "png")):
             (folder / f"{row:06d}_{key}.{end}").write_bytes(example[key])
 

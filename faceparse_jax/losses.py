@@ -17,6 +17,25 @@ def masked_mean(values: Float[Array, "*s"], mask: Bool[Array, "*s"]) -> Float[Ar
     return total / jnp.maximum(jnp.sum(mask, dtype=jnp.float32), 1.0)
 
 
+def class_mean(
+    values: Float[Array, "b h w"],
+    classes: Int[Array, "b h w"],
+    num_classes: int,
+    mask: Bool[Array, "b h w"],
+    floor: float = 1e-3,
+) -> Float[Array, ""]:
+    """Mean of the classes' means where the mask holds: a small class counts as a large one.
+
+    Over the classes that occur. One of fewer pixels than `floor` of the mask counts in
+    proportion: some stray pixels must not weigh as much as the skin. 0 for an empty mask.
+    """
+    members = jax.nn.one_hot(classes, num_classes) * mask[..., None]
+    count = jnp.sum(members, axis=(0, 1, 2))
+    total = jnp.sum(members * jnp.where(mask, values, 0.0)[..., None], axis=(0, 1, 2))
+    least = jnp.maximum(floor * jnp.sum(count), 1.0)
+    return jnp.sum(total / jnp.maximum(count, least)) / jnp.maximum(jnp.sum(count > 0), 1)
+
+
 def kth_largest(values: Float[Array, " n"], k: Int[Array, ""]) -> Float[Array, ""]:
     """The exact k-th largest of non-negative float32 values, k >= 1.
 
@@ -61,21 +80,21 @@ def ohem_cross_entropy(
     (zllrunning/face-parsing.PyTorch, `OhemCELoss`, there per GPU and counting ignored
     pixels too). ``min_fraction=1`` gives the plain mean.
     """
-    return _hard_mean(cross_entropy(logits, label), label != IGNORE, threshold, min_fraction)
+    loss = cross_entropy(logits, label)
+    return masked_mean(loss, _hard(loss, label != IGNORE, threshold, min_fraction))
 
 
-def _hard_mean(
+def _hard(
     loss: Float[Array, "b h w"], valid: Bool[Array, "b h w"], threshold: float, min_fraction: float
-) -> Float[Array, ""]:
-    """Mean over the hard pixels, as `ohem_cross_entropy` chooses them; `loss` is 0 elsewhere."""
+) -> Bool[Array, "b h w"]:
+    """The hard pixels, as `ohem_cross_entropy` chooses them; `loss` is 0 where not valid."""
     # abs turns -0.0 into 0.0, whose bit pattern sorts right.
     frozen = jnp.abs(jax.lax.stop_gradient(loss)).reshape(-1)
     count = jnp.sum(valid)
     k = jnp.clip(jnp.ceil(count * min_fraction).astype(jnp.int32), 1, frozen.size)
     cut = jnp.minimum(-jnp.log(threshold), kth_largest(frozen, k))
     # "Not below" keeps NaN, which "at least" would drop in silence.
-    keep = valid & ~(loss < cut)
-    return masked_mean(loss, keep)
+    return valid & ~(loss < cut)
 
 
 def segmentation(
@@ -102,6 +121,7 @@ def mutual(
     label: Int[Array, "b h w"] | None = None,
     trust: str = "always",
     students: str = "both",
+    mean: str = "pixels",
     threshold: float = 0.7,
     min_fraction: float = 1 / 16,
 ) -> Float[Array, ""]:
@@ -124,9 +144,13 @@ def mutual(
             teacher's largest probability; ``correct`` 1 where the teacher's class is the
             label's (after Meng et al., Conditional Teacher-Student Learning, ICASSP 2019),
             else 0. The mean is over all of the mask: a teacher that is not trusted is quiet.
-        threshold, min_fraction: of ``pseudo``, see `ohem_cross_entropy`.
         students: ``both``, or only ``a`` or ``b``, whose teacher then learns nothing from it.
+        mean: over all ``pixels``, or of the means over the pixels of each of the teacher's
+            ``classes`` (see `class_mean`), so that the small parts are taught as the large ones.
+        threshold, min_fraction: of ``pseudo``, see `ohem_cross_entropy`.
     """
+    if mean not in ("pixels", "classes"):
+        raise ValueError(f"the mean is over 'pixels' or 'classes', not {mean!r}")
     if students not in ("both", "a", "b"):
         raise ValueError(f"students are 'both', 'a' or 'b', not {students!r}")
     temperature = 1.0 if kind == "pseudo" else temperature
@@ -146,9 +170,12 @@ def mutual(
         else:
             raise ValueError(f"mutual learning is 'kl', 'l2' or 'pseudo', not {kind!r}")
         per_pixel = jnp.sum(per_class, axis=-1) * weight(teacher)
+        keep = mask
         if kind == "pseudo":
-            return _hard_mean(jnp.where(mask, per_pixel, 0.0), mask, threshold, min_fraction)
-        return masked_mean(per_pixel, mask)
+            keep = _hard(jnp.where(mask, per_pixel, 0.0), mask, threshold, min_fraction)
+        if mean == "classes":
+            return class_mean(per_pixel, jnp.argmax(teacher, axis=-1), teacher.shape[-1], keep)
+        return masked_mean(per_pixel, keep)
 
     def weight(teacher):
         teacher = jax.lax.stop_gradient(teacher)

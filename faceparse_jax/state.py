@@ -58,6 +58,7 @@ class Weights:
             0 leaves that to the translation terms.
         mutual_students: ``both`` parsers learn from each other, or ``rgb`` or ``depth`` alone
             from the other.
+        mutual_mean: over ``pixels`` or over ``classes`` (see `losses.mutual`).
         mutual_start_step: the term is 0 before this step.
         mutual_ramp_steps, e2e_ramp_steps: the term grows linearly over its first so many steps.
         e2e_fade_steps: the term falls linearly to 0 by this step and stays there; 0 for never.
@@ -84,6 +85,7 @@ class Weights:
     mutual_where: str = "frame"
     e2e_to_translator: float = 1.0
     mutual_students: str = "both"
+    mutual_mean: str = "pixels"
     mutual_start_step: int = 0
     mutual_ramp_steps: int = 0
     e2e_ramp_steps: int = 0

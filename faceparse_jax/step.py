@@ -144,6 +144,7 @@ def _objective(params, batch_stats, data, key, step, *, nets: Nets, weights: Wei
             label=label[rest],
             trust=weights.mutual_trust,
             students={"both": "both", "rgb": "a", "depth": "b"}[weights.mutual_students],
+            mean=weights.mutual_mean,
             threshold=weights.ohem_threshold,
             min_fraction=weights.ohem_min_fraction,
         )

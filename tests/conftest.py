@@ -2,10 +2,13 @@
 
 import os
 import pathlib
+import shutil
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Tests compile far more than they compute.
+_CACHE = pathlib.Path(__file__).parent.parent / ".pytest_cache" / "compiled"
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_CACHE)  # for the commands that tests start as well
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_backend_optimization_level=0"
 
 from jaxtyping import install_import_hook
@@ -16,8 +19,6 @@ import jax
 import pytest
 
 jax.config.update("jax_num_cpu_devices", 8)
-_CACHE = pathlib.Path(__file__).parent.parent / ".pytest_cache" / "compiled"
-jax.config.update("jax_compilation_cache_dir", str(_CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -30,3 +31,18 @@ def real_data() -> pathlib.Path:
     if not folder.is_dir():
         pytest.skip(f"no real photographs at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def _prepared_heads(tmp_path_factory) -> pathlib.Path:
+    from tfds_builders import build
+
+    folder = tmp_path_factory.mktemp("prepared")
+    build.build("synthetic_heads", config="tiny", data_dir=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data_dir(_prepared_heads, tmp_path_factory) -> pathlib.Path:
+    """The tiny synthetic set, prepared once and copied for each file of tests."""
+    return shutil.copytree(_prepared_heads, tmp_path_factory.mktemp("data") / "prepared")

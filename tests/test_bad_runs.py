@@ -17,7 +17,6 @@ from tests.dummy_archives import encode
 from tests.test_bad_files import huge_png
 from tests.test_interruptions import small_config
 from tests.test_run import tiny_config
-from tfds_builders.synthetic_heads.synthetic_heads_dataset_builder import Builder
 
 HEADS = "--config=configs/synthetic_heads.py"
 PHOTO = encode(np.zeros((40, 50, 3), np.uint8))
@@ -188,6 +187,7 @@ CASES = [
     _config("half precision of the wrong kind", "dtype", "model.dtype=float16"),
     _config("statistics that are neither", "depth_statistics", "model.depth_statistics=both"),
     _config("an unknown distance", "mutual_kind", "loss.mutual_kind=cosine"),
+    _config("an unknown mean", "mutual_mean", "loss.mutual_mean=faces"),
     _config("an unknown trust", "mutual_trust", "loss.mutual_trust=never"),
     _config("an unknown place", "mutual_where", "loss.mutual_where=face"),
     _config("an unknown student", "mutual_students", "loss.mutual_students=translator"),
@@ -225,6 +225,7 @@ CASES = [
     _line("a run with a study's mode", "a study", "--workdir={folder}/run", HEADS, "--mode=study"),
     _line("nothing to replay", "nothing to replay", "--workdir={run}", "--mode=replay"),
     _line("no run to evaluate", "no checkpoint", "--workdir={folder}/run", "--mode=evaluate"),
+    _line("nowhere to predict to", "--out", "--workdir={run}", "--mode=predict", "--image=x.png"),
     _line("half a cluster", "--process", "--workdir={folder}/run", HEADS, "--processes=2"),
     _line("an unknown split", "dev", "--workdir={run}", "--mode=evaluate", HEADS,
           "--config.eval.split=dev", "--config.data.data_dir={data}"),
@@ -280,9 +281,8 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory):
-    data, base = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("cases")
-    Builder(config="tiny", data_dir=data).download_and_prepare()
+def outcomes(data_dir, tmp_path_factory):
+    data, base = data_dir, tmp_path_factory.mktemp("cases")
     run = tmp_path_factory.mktemp("runs") / "run"
     config = small_config(data, 1)
     config.eval.every = 1

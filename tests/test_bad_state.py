@@ -33,7 +33,6 @@ from tests.test_bad_runs import (
 )
 from tests.test_interruptions import small_config
 from tfds_builders import arrays as arrays_command
-from tfds_builders.synthetic_heads.synthetic_heads_dataset_builder import Builder
 
 PLACE = "synthetic_heads/tiny/1.0.0"
 TRAIN = "synthetic_heads-train.tfrecord-00000-of-00001"
@@ -303,9 +302,8 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory):
-    data, base = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("cases")
-    Builder(config="tiny", data_dir=data).download_and_prepare()
+def outcomes(data_dir, tmp_path_factory):
+    data, base = data_dir, tmp_path_factory.mktemp("cases")
     run = tmp_path_factory.mktemp("runs") / "run"
     config = small_config(data, 1)
     config.eval.every = 1

@@ -84,13 +84,11 @@ def test_fractions_out_of_range_are_refused():
 
 
 @pytest.fixture(scope="module")
-def heads(tmp_path_factory):
+def heads(data_dir):
     """The tiny synthetic set, prepared and as arrays."""
-    folder = tmp_path_factory.mktemp("heads")
-    build.build("synthetic_heads", config="tiny", data_dir=folder)
     words = ["--name", "synthetic_heads", "--config", "tiny", "--size", "64"]
-    assert arrays_command.main([*words, "--data_dir", str(folder)]) == 0
-    return folder
+    assert arrays_command.main([*words, "--data_dir", str(data_dir)]) == 0
+    return data_dir
 
 
 def same(a, b):

@@ -21,7 +21,6 @@ from faceparse_jax.trained import load_trained
 from tests.conftest import ROOT
 from tests.test_interruptions import small_config
 from tests.test_run import command, numbers
-from tfds_builders.synthetic_heads.synthetic_heads_dataset_builder import Builder
 
 STEPS, PATIENCE = 8, 240  # seconds; other work may keep the machine busy
 # A checkpoint at each second step; evaluation of 13 heads in batches of 4.
@@ -34,13 +33,6 @@ OPTIONS = {
     "checkpoint.keep": 9,
     "log.pictures_every": STEPS,
 }
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    Builder(config="tiny", data_dir=folder).download_and_prepare()
-    return folder
 
 
 def config_for(data_dir, devices=0):

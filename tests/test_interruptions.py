@@ -18,14 +18,6 @@ from faceparse_jax.logs import Logs
 from faceparse_jax.replay import replay
 from faceparse_jax.trained import load_trained
 from tests.test_run import numbers, tiny_config
-from tfds_builders.synthetic_heads.synthetic_heads_dataset_builder import Builder
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    Builder(config="tiny", data_dir=folder).download_and_prepare()
-    return folder
 
 
 def small_config(data_dir, steps=4):

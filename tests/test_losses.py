@@ -189,3 +189,37 @@ def test_mutual_learning_weighs_a_pixel_by_its_teacher(trust):
     arrays = (jnp.asarray(x) for x in (a, b, mask))
     got = losses.mutual(*arrays, kind="kl", label=jnp.asarray(label), trust=trust)
     np.testing.assert_allclose(got, direction(a, b) + direction(b, a), rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["kl", "pseudo"])
+def test_mutual_learning_can_count_classes_alike(kind):
+    rng = np.random.default_rng(1)
+    a, b = (rng.normal(size=(2, 30, 40, 3)).astype(np.float32) for _ in range(2))
+    a[..., 2] -= 3.0  # a rare class
+    b[:, 1:, :, 1] -= 30.0  # b knows the class 1 in a 30th of the pixels alone
+    mask = rng.random((2, 30, 40)) < 0.8
+
+    def direction(student, teacher):
+        p, q = softmax(teacher), softmax(student)
+        classes = p.argmax(-1)
+        if kind == "kl":
+            distance = (p * np.log(p / q)).sum(-1)
+        else:
+            distance = -np.log(np.take_along_axis(q, classes[..., None], -1))[..., 0]
+        means = [distance[mask & (classes == c)].mean() for c in np.unique(classes[mask])]
+        return np.mean(means)
+
+    arrays = (jnp.asarray(x) for x in (a, b, mask))
+    got = losses.mutual(*arrays, kind=kind, mean="classes", min_fraction=1.0)
+    np.testing.assert_allclose(got, direction(a, b) + direction(b, a), rtol=1e-5)
+
+
+def test_a_class_of_stray_pixels_counts_in_proportion():
+    classes = np.zeros((1, 100, 100), np.int32)
+    classes[0, 0, 0] = 2  # one of 10,000 pixels, and a class counts in full from 10 on
+    values = np.where(classes == 2, 50.0, 1.0).astype(np.float32)
+    mask = np.ones(classes.shape, bool)
+    got = losses.class_mean(jnp.asarray(values), jnp.asarray(classes), 5, jnp.asarray(mask))
+    assert got == pytest.approx((1.0 + 50.0 / 10) / 2, rel=1e-6)
+    nothing = losses.class_mean(jnp.asarray(values), jnp.asarray(classes), 5, jnp.asarray(~mask))
+    assert nothing == 0

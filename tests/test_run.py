@@ -18,14 +18,6 @@ from faceparse_jax.train import train
 from tests import dummy_archives
 from tests.conftest import ROOT
 from tfds_builders import build
-from tfds_builders.synthetic_heads.synthetic_heads_dataset_builder import Builder
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    Builder(config="tiny", data_dir=folder).download_and_prepare()
-    return folder
 
 
 def tiny_config(data_dir, steps=4):
@@ -259,30 +251,16 @@ def command(*arguments):
 CONFIG = "--config=configs/synthetic_heads.py"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        ([CONFIG, "--config.optim.rat=1"], "rat"),
-        ([CONFIG, "--config.train.steps=many"], "steps"),
-        (["--config=configs/absent.py"], "absent.py"),
-        ([], "--config"),
-        ([CONFIG, "--config.train.batch=5", "--config.devices=2"], "train.batch"),
-        ([CONFIG, "--config.loss.mutual_kind=cosine"], "mutual_kind"),
-        ([CONFIG, "--config.data.data_dir=/nonexistent"], "tfds_builders.build"),
-        (["--mode=evaluate"], "no checkpoint"),
-        (["--mode=predict"], "--out"),
-        (["--mode=predict", "--image=x.png", "--out=y"], "no checkpoint"),
-    ],
-)
-def test_bad_input_is_one_sentence(arguments, says, tmp_path, monkeypatch):
+def test_bad_input_is_one_sentence_of_the_command(tmp_path, monkeypatch):
+    """The corpus of bad input forks one process; this is the command as a user gives it."""
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "2")
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     workdir = tmp_path / "run"
-    done = command(f"--workdir={workdir}", *arguments)
+    done = command(f"--workdir={workdir}", CONFIG, "--config.optim.rat=1")
     assert done.returncode == 2, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1, done.stderr
-    assert says in lines[0]
+    assert "rat" in lines[0]
     assert "next:" in lines[0]
     assert "Traceback" not in done.stderr
     assert not pathlib.Path(workdir).exists()

@@ -20,14 +20,6 @@ from faceparse_jax.train import train
 from faceparse_jax.trained import load_trained
 from tests.conftest import ROOT
 from tests.test_run import tiny_config
-from tfds_builders.synthetic_heads.synthetic_heads_dataset_builder import Builder
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tfds")
-    Builder(config="tiny", data_dir=folder).download_and_prepare()
-    return folder
 
 
 def tiny_study(data_dir=""):

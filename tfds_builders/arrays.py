@@ -85,11 +85,11 @@ def _write_split(split: Split, size: int, target: pathlib.Path) -> None:
 
 
 def _write_original_labels(split: Split, folder: pathlib.Path) -> None:
-    from faceparse_jax.data import pipeline
+    from faceparse_jax.data import stored
 
     ends, end = [], 0
     with open(folder / "label_png.bin", "wb") as file:
-        for _, example in pipeline.encoded_examples(split):
+        for _, example in stored.encoded_examples(split):
             end += file.write(example["label"])
             ends.append(end)
     np.save(folder / "label_png.npy", np.array(ends, np.int64))

@@ -1,27 +1,18 @@
-"""Prepared datasets to batches of uint8 NumPy arrays; here and in `fit` alone is TensorFlow.
+"""Prepared datasets to batches of uint8 NumPy arrays; with `stored` and `fit` all of TensorFlow.
 
 A batch is ``image`` u8 [b h w 3], ``depth`` u8 or u16 [b h w 1], ``label`` u8 [b h w],
 ``has_depth`` bool [b], ``index`` i32 [b] (the row in the split); batches for evaluation
 have ``mask`` bool [b] too. Everything float, augmentation included, is the device's work.
 """
 
-import contextlib
 import functools
-import os
-import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
-
-# Both are read at import, against lines about the build; no operation here uses oneDNN.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
 from faceparse_jax import labels, letterbox
-from faceparse_jax.data import fit
+from faceparse_jax.data import fit, stored
 from faceparse_jax.data.batches import (
     ORIGINAL,
     canvas,
@@ -30,83 +21,25 @@ from faceparse_jax.data.batches import (
     in_corner,
     on_canvas,
     padded,
-    png_shape,
     shuffled,
 )
-from faceparse_jax.data.prepared import Split, build_command, fingerprint, newest_version
+from faceparse_jax.data.prepared import Split
 from faceparse_jax.data.scarcity import EVERYTHING, Batch, Scarcity, pools, scarce
+from faceparse_jax.data.stored import has_depth, open_split, open_splits, split_ids
 from faceparse_jax.errors import InputError
 
-# TensorFlow would take all of the memory of the GPUs that JAX works on.
-tf.config.set_visible_devices([], "GPU")
+__all__ = [
+    "CACHE_LIMIT",
+    "eval_batches",
+    "has_depth",
+    "open_split",
+    "open_splits",
+    "split_ids",
+    "train_batches",
+]
 
 CACHE_LIMIT = 8 * 2**30
 """Bytes that one cached split may take in the memory of a host; at most two are kept."""
-
-_ENCODED = ("image", "depth", "label")
-_FRAME = 16  # bytes of a record beside its data: a length and two checksums
-
-
-def open_split(name: str, config: str, split: str, data_dir: str | pathlib.Path) -> Split:
-    """Opens the newest version of a dataset that `tfds_builders.build` has prepared.
-
-    Raises:
-        InputError: the dataset is not prepared or damaged, has no such split, or its labels
-            are of a scheme that this version does not know.
-    """
-    directory = newest_version(name, config, data_dir)
-    info = _builder(directory).info
-    there = {key: value.num_examples for key, value in info.splits.items() if value.num_examples}
-    if split not in there:
-        raise InputError(
-            str(directory), f"no split {split!r}", f"one of {sorted(there)}", "choose one of these"
-        )
-    metadata = dict(info.metadata)
-    bits, with_depth = metadata.get("depth_bits", 8), metadata.get("with_depth", {})
-    if bits not in (8, 16) or not isinstance(with_depth, dict):
-        raise InputError(
-            str(directory / "metadata.json"),
-            f"depth_bits {bits!r} and with_depth {with_depth!r}",
-            "8 or 16, and a count for each split",
-            _again(directory),
-        )
-    scheme = labels.SCHEMES.get(metadata.get("scheme", ""))
-    if scheme is None or list(scheme.classes) != list(metadata.get("classes", ())):
-        raise InputError(
-            str(directory / "metadata.json"),
-            f"label scheme {metadata.get('scheme')!r} with classes {metadata.get('classes')}",
-            f"one of {sorted(labels.SCHEMES)} with the classes of faceparse_jax/labels.py",
-            _again(directory),
-        )
-    shape = info.features["label"].shape[:2]
-    return Split(
-        name=name,
-        config=config,
-        split=split,
-        version=directory.name,
-        directory=directory,
-        num_examples=there[split],
-        with_depth=int(with_depth.get(split, there[split])),
-        scheme=scheme,
-        merge_order=metadata.get("merge_order", ""),
-        depth_source=metadata.get("depth_source", ""),
-        depth_bits=bits,
-        label_size=None if None in shape else (int(shape[0]), int(shape[1])),
-        fingerprint=fingerprint(directory),
-    )
-
-
-def open_splits(name: str, config: str, data_dir: str | pathlib.Path) -> list[Split]:
-    """Every split of a prepared dataset; see `open_split`."""
-    info = _builder(newest_version(name, config, data_dir)).info
-    there = [split for split, found in info.splits.items() if found.num_examples]
-    return [open_split(name, config, split, data_dir) for split in there]
-
-
-def split_ids(split: Split, indices: Sequence[int] | np.ndarray) -> list[str]:
-    """The ids of the examples in these rows of the split."""
-    ids = _ids(split)
-    return [ids[int(i)] for i in indices]
 
 
 def train_batches(
@@ -146,7 +79,7 @@ def train_batches(
     rows = host_rows(batch_size, process_index, process_count)
     drawn = None
     if scarcity.depth_share or scarcity.label_share:
-        drawn = pools(scarcity, _ids(split), has_depth(split), batch_size)
+        drawn = pools(scarcity, stored.all_ids(split), has_depth(split), batch_size)
     if cache:
         arrays = _cache(split, size, size)
         stream = shuffled(arrays, rows, batch_size, seed, start_step, drawn)
@@ -165,7 +98,7 @@ def train_batches(
             stream = tf.data.Dataset.choose_from_datasets(streams, which)
         stream = _decoded(split, _rows_of_host(stream, rows, batch_size), size, size)
         stream = _checked(split, stream.batch(len(rows), drop_remainder=True))
-    return stream if scarcity.whole else scarce(stream, _ids(split), scarcity)
+    return stream if scarcity.whole else scarce(stream, stored.all_ids(split), scarcity)
 
 
 def _endless(
@@ -182,7 +115,7 @@ def _endless(
         chosen: rows that take part, None for all.
         number: of the stream; each has orders of its own.
     """
-    encoded = _encoded(split)
+    encoded = stored.encoded(split)
     count = split.num_examples
     if chosen is not None:
         takes_part = tf.constant(np.isin(np.arange(count), chosen))
@@ -228,8 +161,8 @@ def eval_batches(
     rows = host_rows(batch_size, process_index, process_count)
     starts = range(0, split.num_examples, batch_size)
     if label_size == ORIGINAL:
-        sizes = _label_sizes(split)
-        stream = _rows_of_host(_encoded(split), rows, batch_size)
+        sizes = stored.label_sizes(split)
+        stream = _rows_of_host(stored.encoded(split), rows, batch_size)
         stream = _checked(split, _decoded(split, stream, size, None), batched=False)
         shapes = (canvas(sizes[start : start + batch_size]) for start in starts)
         empties = (empty(len(rows), size, s, split.depth_bits, sized=True) for s in shapes)
@@ -239,101 +172,13 @@ def eval_batches(
         firsts = range(rows.start, split.num_examples, batch_size)
         parts = ({k: v[s : s + len(rows)] for k, v in arrays.items()} for s in firsts)
     else:
-        stream = _rows_of_host(_encoded(split), rows, batch_size)
+        stream = _rows_of_host(stored.encoded(split), rows, batch_size)
         stream = _decoded(split, stream, size, label_size)
         parts = _checked(split, stream.batch(len(rows)))
     other = label_size != size
     parts = in_corner(parts, size, label_size) if other else parts
     zeros = empty(len(rows), size, (label_size, label_size), split.depth_bits, sized=other)
     return padded(parts, (zeros for _ in starts))
-
-
-@functools.lru_cache(maxsize=16)
-def _builder(directory: pathlib.Path) -> tfds.core.DatasetBuilder:
-    try:
-        builder = tfds.builder_from_directory(str(directory))
-        dict(builder.info.metadata or {})  # read when it is asked for
-        faults = [fault for split in builder.info.splits.values() for fault in _faults(split)]
-        if builder.info.file_format.value != "tfrecord":
-            faults = [f"files of the format {builder.info.file_format.value}"]
-    except Exception as error:  # TFDS has no one exception for damage
-        reason = " ".join(str(error).split())[:200]
-        raise _damaged(directory, reason or type(error).__name__) from error
-    if faults:
-        raise _damaged(directory, faults[0])
-    return builder
-
-
-def _faults(split: tfds.core.SplitInfo) -> list[str]:
-    """What is wrong with the files of a split, by their names and sizes."""
-    paths = [pathlib.Path(path) for path in split.filepaths]
-    missing = [f"no file {path.name}" for path in paths if not path.is_file()]
-    whole = split.num_bytes + _FRAME * split.num_examples
-    there = sum(path.stat().st_size for path in paths if path.is_file())
-    if missing or there == whole:
-        return missing
-    return [f"{there:,} bytes of split {split.name!r} instead of {whole:,}"]
-
-
-def _again(directory: pathlib.Path) -> str:
-    config, name, data_dir = (directory.parents[n] for n in range(3))
-    return f"remove {directory} and run {build_command(name.name, config.name, data_dir)}"
-
-
-def _damaged(directory: pathlib.Path, found: str) -> InputError:
-    return InputError(str(directory), found, "a prepared dataset", _again(directory))
-
-
-@contextlib.contextmanager
-def _reading(split: Split) -> Iterator[None]:
-    """Tells of records that TensorFlow cannot read or decode."""
-    try:
-        yield
-    except tf.errors.OpError as error:
-        reason = error.message.split("} ")[-1].split(" [Op:")[0]
-        raise _damaged(split.directory, f"{reason} in split {split.split!r}") from error
-
-
-def _encoded(split: Split) -> tf.data.Dataset:
-    """(row, example with encoded images) in stored order."""
-    # One file after the other: the row number must not depend on an interleave.
-    config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
-    dataset = _builder(split.directory).as_dataset(
-        split=split.split,
-        shuffle_files=False,
-        decoders={key: tfds.decode.SkipDecoding() for key in _ENCODED},
-        read_config=config,
-    )
-    return dataset.enumerate()
-
-
-def encoded_examples(split: Split) -> Iterator[tuple[int, dict]]:
-    """Row and stored features of every example; images are the bytes of their files."""
-    with _reading(split):
-        yield from _encoded(split).as_numpy_iterator()
-
-
-@functools.lru_cache(maxsize=16)
-def _ids(split: Split) -> list[str]:
-    stream = _encoded(split).map(lambda _, example: example["id"])
-    with _reading(split):
-        return [name.decode() for name in stream.as_numpy_iterator()]
-
-
-@functools.lru_cache(maxsize=16)
-def has_depth(split: Split) -> np.ndarray:
-    """Whether each example has depth, bool [n]; reads the whole split once."""
-    stream = _encoded(split).map(lambda _, example: example["has_depth"])
-    with _reading(split):
-        return np.array(list(stream.as_numpy_iterator()))
-
-
-@functools.lru_cache(maxsize=16)
-def _label_sizes(split: Split) -> np.ndarray:
-    """Height and width [n 2] of every label, from the headers of the PNG files."""
-    stream = _encoded(split).map(lambda _, example: tf.strings.substr(example["label"], 0, 24))
-    with _reading(split):
-        return np.array([png_shape(raw) for raw in stream.as_numpy_iterator()])
 
 
 def _rows_of_host(stream: tf.data.Dataset, rows: range, batch_size: int) -> tf.data.Dataset:
@@ -356,7 +201,7 @@ def _decoded(
         label_size: None leaves labels as they are. Any but `size` puts them into a corner
             and adds the ``shape`` i32 [2] that they had.
     """
-    features = _builder(split.directory).info.features
+    features = stored.features(split)
     depth_type = tf.uint8 if split.depth_bits == 8 else tf.uint16
 
     def decode(row, example):
@@ -386,7 +231,7 @@ def _largest(label: tf.Tensor) -> tf.Tensor:
 def _checked(split: Split, stream: tf.data.Dataset, batched: bool = True) -> Iterator[Batch]:
     batches = stream.prefetch(2 if batched else 16).as_numpy_iterator()
     while True:
-        with _reading(split):
+        with stored.reading(split):
             batch = next(batches, None)
         if batch is None:
             return
@@ -413,7 +258,7 @@ def _cache(split: Split, size: int, label_size: int) -> Batch:
             f"at most {CACHE_LIMIT / 2**30:.0f} GiB",
             "set --config.data.cache=False, or a smaller --config.data.size",
         )
-    stream = _decoded(split, _encoded(split), size, label_size).batch(16)
+    stream = _decoded(split, stored.encoded(split), size, label_size).batch(16)
     arrays = {
         key: np.empty((split.num_examples, *spec.shape[1:]), spec.dtype.as_numpy_dtype)
         for key, spec in stream.element_spec.items()

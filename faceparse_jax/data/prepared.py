@@ -10,7 +10,7 @@ from faceparse_jax.labels import Scheme
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """One split of a prepared dataset; `pipeline.open_split` makes it.
+    """One split of a prepared dataset; `stored.open_split` makes it.
 
     Attributes:
         with_depth: examples that have depth.
