@@ -20,14 +20,16 @@ def get_config():
     c.seeds = (0,)
     late = arms.variant(MUTUAL, "mutual, late", loss__mutual_start_step=c.base.train.steps // 3)
     teaches = arms.variant(late, "depth teaches, late", loss__mutual_students="rgb")
+    labels = arms.variant(teaches, "depth labels, late", loss__mutual_kind="pseudo")
     c.arms = (
         RGB_ALONE,
         DEPTH_ALONE,
         MUTUAL,
         late,
         teaches,
-        arms.variant(teaches, "depth teaches, late, where depth is", loss__mutual_where="support"),
-        arms.variant(teaches, "depth labels, late", loss__mutual_kind="pseudo"),
+        arms.variant(teaches, "depth teaches, late, by class", loss__mutual_mean="classes"),
+        labels,
+        arms.variant(labels, "depth labels, late, by class", loss__mutual_mean="classes"),
     )
     c.scores = tuple((route, "f1/mean_depth_classes") for route in ("rgb", "depth", "fusion"))
     c.conditions = arms.label_fractions(0.003, 0.02)

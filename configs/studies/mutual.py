@@ -16,7 +16,11 @@ def get_config():
         arms.RGB_ALONE,
         arms.DEPTH_ALONE,
         arms.MUTUAL,
+        arms.variant(arms.MUTUAL, "by class", loss__mutual_mean="classes"),
         arms.variant(arms.MUTUAL, "weight 1", loss__mutual=1.0),
+        arms.variant(
+            arms.MUTUAL, "weight 1, by class", loss__mutual=1.0, loss__mutual_mean="classes"
+        ),
         arms.variant(
             arms.MUTUAL, "weight 1, correct", loss__mutual=1.0, loss__mutual_trust="correct"
         ),
