@@ -13,24 +13,42 @@ DEPTH_ALONE = ("depth alone", (*arms.terms(depth=1), *_ALONE))
 MUTUAL = ("mutual", (*arms.terms(rgb=1, depth=1, mutual=1), *_BESIDE))
 
 
+def late(steps: int):
+    """Mutual learning that begins after a third of `steps`, when there is something to teach."""
+    return arms.variant(MUTUAL, "mutual, late", loss__mutual_start_step=steps // 3)
+
+
+def depth_labels(steps: int):
+    """The depth parser gives pseudo labels to the RGB parser, whose classes count the same."""
+    return arms.variant(
+        late(steps),
+        "depth labels, by class",
+        loss__mutual_students="rgb",
+        loss__mutual_kind="pseudo",
+        loss__mutual_mean="classes",
+    )
+
+
 def get_config():
     c = celebamask_hq_d.get_config()
     c.title = f"Validation photographs: {c.title}"
     c.base.eval.split = "validation"
     c.seeds = (0,)
-    late = arms.variant(MUTUAL, "mutual, late", loss__mutual_start_step=c.base.train.steps // 3)
-    teaches = arms.variant(late, "depth teaches, late", loss__mutual_students="rgb")
-    labels = arms.variant(teaches, "depth labels, late", loss__mutual_kind="pseudo")
+    both, labels = late(c.base.train.steps), depth_labels(c.base.train.steps)
+    teaches = arms.variant(labels, "depth teaches, by class", loss__mutual_kind="kl")
     c.arms = (
         RGB_ALONE,
         DEPTH_ALONE,
         MUTUAL,
-        late,
+        arms.variant(both, "mutual, late, by class", loss__mutual_mean="classes"),
+        arms.variant(teaches, "depth teaches", loss__mutual_mean="pixels"),
         teaches,
-        arms.variant(teaches, "depth teaches, late, by class", loss__mutual_mean="classes"),
+        arms.variant(labels, "depth labels", loss__mutual_mean="pixels"),
         labels,
-        arms.variant(labels, "depth labels, late, by class", loss__mutual_mean="classes"),
     )
-    c.scores = tuple((route, "f1/mean_depth_classes") for route in ("rgb", "depth", "fusion"))
+    routes = ("rgb", "depth", "fusion")
+    c.scores = tuple(
+        (route, score) for route in routes for score in ("f1/mean", "f1/mean_depth_classes")
+    )
     c.conditions = arms.label_fractions(0.003, 0.02)
     return c
