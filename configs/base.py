@@ -59,7 +59,7 @@ def get_config() -> ConfigDict:
     c.loss.drawn_rows = "all"
     c.loss.e2e_to_translator = 1.0  # factor on the term's gradient into the translator
     c.loss.mutual_students = "both"  # or "rgb", "depth": only this parser learns by the term
-    c.loss.mutual_mean = "pixels"  # or "classes": each of the teacher's classes counts the same
+    c.loss.mutual_mean = "classes"  # of the teacher, each counts the same; or "pixels"
     c.loss.mutual_start_step = 0  # before it, the term is 0
     c.loss.mutual_ramp_steps = 0  # the term grows from 0 over its first so many steps
     c.loss.e2e_ramp_steps = 0

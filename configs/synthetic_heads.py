@@ -15,7 +15,6 @@ def get_config():
     c.augment.jitter = 0.25
     c.model.width = 0.5
     c.model.translator_features = 16
-    c.loss.mutual = 1.0  # as measured in README.md; 0.1 was chosen on photographs
     c.optim.kind = "adamw"
     c.optim.rate = 1.5e-3
     c.optim.weight_decay = 0.05

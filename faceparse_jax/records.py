@@ -40,12 +40,22 @@ def read(
     return value
 
 
+_UNTIL_THEN = {"loss.mutual_mean": "pixels"}
+"""What runs did before there was a key, where its default is something else."""
+
+
+def completed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored config, flat, with what keys that are younger than the run would have said."""
+    default = json.loads(json.dumps(base.get_config().to_dict()))
+    return provenance.flat(default) | _UNTIL_THEN | provenance.flat(values)
+
+
 def stored_config(
     values: Mapping[str, Any], where: str, next_step: str
 ) -> ml_collections.ConfigDict:
     """The config that a run was begun with.
 
-    Keys that are younger than the run have the value that changes nothing.
+    Keys that are younger than the run have the value that changes nothing, see `completed`.
 
     Args:
         values: nested, as `ConfigDict.to_dict` gives them.
@@ -64,6 +74,7 @@ def stored_config(
             next_step,
         )
     try:
+        config.update_from_flattened_dict(_UNTIL_THEN)
         config.update(values)
     except (TypeError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())

@@ -17,7 +17,6 @@ from typing import Any
 import jax
 import ml_collections
 
-from configs import base
 from faceparse_jax import (
     checkpoints,
     evaluate,
@@ -254,9 +253,7 @@ def _read_record(run: Run) -> dict[str, Any]:
 def _finished(run: Run) -> bool:
     if not run.record.exists():
         return False
-    # Keys that are younger than the run have the value that changes nothing.
-    before = provenance.flat(json.loads(json.dumps(base.get_config().to_dict())))
-    before |= provenance.flat(_read_record(run)["config"])
+    before = records.completed(_read_record(run)["config"])
     now = provenance.flat(json.loads(json.dumps(run.config)))
     place = ("data.data_dir", "devices")
     differing = [k for k in sorted(before | now) if before.get(k) != now.get(k) and k not in place]

@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 
-from configs import base
 from faceparse_jax import evaluate, provenance, records, sharding
 from faceparse_jax.checkpoints import Checkpoints
 from faceparse_jax.errors import InputError, Stopped
@@ -40,10 +39,8 @@ def claim_workdir(workdir: pathlib.Path, config: dict[str, Any], write: bool = T
     path = workdir / "config.json"
     config = json.loads(json.dumps(config))
     if path.exists():
-        # Keys that are younger than the run have the value that changes nothing.
-        default = json.loads(json.dumps(base.get_config().to_dict()))
         kept = records.read(path, "the config of a run", "start in another --workdir")
-        before = provenance.flat(default) | provenance.flat(kept)
+        before = records.completed(kept)
         now = provenance.flat(config)
         differing = [
             f"{key}={before.get(key)!r} (now {now.get(key)!r})"

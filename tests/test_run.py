@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from configs import synthetic_heads
-from faceparse_jax import checkpoints, evaluate, logs
+from faceparse_jax import checkpoints, evaluate, logs, records
 from faceparse_jax.data.scarcity import hashed
 from faceparse_jax.errors import InputError
 from faceparse_jax.predict import load, predict_files
@@ -142,6 +142,18 @@ def test_another_config_is_refused(data_dir, workdir, tmp_path, key, value):
     with pytest.raises(InputError, match=f"{key}=.*the same config to resume"):
         train(config, workdir)
     assert (workdir / "config.json").read_bytes() == before
+
+
+def test_a_run_without_a_key_keeps_what_it_did(data_dir, tmp_path):
+    """Runs older than loss.mutual_mean took the mean over pixels, which is not the default."""
+    config = tiny_config(data_dir)
+    older = json.loads(config.to_json())
+    del older["loss"]["mutual_mean"]
+    assert config.loss.mutual_mean == "classes"
+    assert records.stored_config(older, "here", "none").loss.mutual_mean == "pixels"
+    (tmp_path / "config.json").write_text(json.dumps(older))
+    with pytest.raises(InputError, match=r"loss.mutual_mean='pixels' \(now 'classes'\)"):
+        train(config, tmp_path)
 
 
 def test_a_damaged_config_is_refused(data_dir, tmp_path):

@@ -29,9 +29,11 @@ _BESIDE = (
 RGB_ALONE = ("rgb alone", (*terms(rgb=1), ("data.depth_fraction", 1.0)))
 DEPTH_ALONE = ("depth alone", (*terms(depth=1), _ALL))
 TRANSLATION = ("translation", (*terms(depth=1, e2e=1, translation=10), *_BESIDE))
-FULL = ("full", (*terms(rgb=1, depth=1, e2e=1, mutual=0.1, translation=10), *_BESIDE))
+# The mean over pixels is the plain form of mutual learning; by class is a variant.
+PIXELS = ("loss.mutual_mean", "pixels")
+FULL = ("full", (*terms(rgb=1, depth=1, e2e=1, mutual=0.1, translation=10), *_BESIDE, PIXELS))
 # Without a translator the parsers need rows with image and depth.
-MUTUAL = ("mutual", (*terms(rgb=1, depth=1, mutual=0.1), _ALL))
+MUTUAL = ("mutual", (*terms(rgb=1, depth=1, mutual=0.1), _ALL, PIXELS))
 # The translator learns by itself first and then stays as it is.
 TRANSLATOR = ("translator", (*terms(translation=10), _ALL))
 APART = (

@@ -9,7 +9,6 @@ def get_config():
     run.data.size = 64
     run.augment.crop = 64
     run.model.width = 0.25
-    run.loss.mutual = 0.1
     run.train.steps = 600
     run.log.every = 100
     run.checkpoint.every = run.train.steps
