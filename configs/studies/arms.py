@@ -29,11 +29,9 @@ _BESIDE = (
 RGB_ALONE = ("rgb alone", (*terms(rgb=1), ("data.depth_fraction", 1.0)))
 DEPTH_ALONE = ("depth alone", (*terms(depth=1), _ALL))
 TRANSLATION = ("translation", (*terms(depth=1, e2e=1, translation=10), *_BESIDE))
-# The mean over pixels is the plain form of mutual learning; by class is a variant.
-PIXELS = ("loss.mutual_mean", "pixels")
-FULL = ("full", (*terms(rgb=1, depth=1, e2e=1, mutual=0.1, translation=10), *_BESIDE, PIXELS))
+FULL = ("full", (*terms(rgb=1, depth=1, e2e=1, mutual=0.1, translation=10), *_BESIDE))
 # Without a translator the parsers need rows with image and depth.
-MUTUAL = ("mutual", (*terms(rgb=1, depth=1, mutual=0.1), _ALL, PIXELS))
+MUTUAL = ("mutual", (*terms(rgb=1, depth=1, mutual=0.1), _ALL))
 # The translator learns by itself first and then stays as it is.
 TRANSLATOR = ("translator", (*terms(translation=10), _ALL))
 APART = (
@@ -83,6 +81,7 @@ def study(title: str, run: ConfigDict | None = None) -> ConfigDict:
     run.eval.every = run.log.pictures_every = run.train.steps
     run.eval.boundary_tolerance = -1
     run.checkpoint.keep = 1
+    run.loss.mutual_mean = "pixels"  # the plain form; by class is a variant with a name
     run.train.batch = ROWS
     c = ConfigDict()
     c.title = title  # over tables and plot: data, size, steps, what is estimated

@@ -10,7 +10,7 @@ _ALONE = (("data.label_share", 1.0),)
 _BESIDE = (("train.batch", 2 * arms.ROWS), ("data.label_share", 0.5))
 RGB_ALONE = ("rgb alone", (*arms.terms(rgb=1), *_ALONE))
 DEPTH_ALONE = ("depth alone", (*arms.terms(depth=1), *_ALONE))
-MUTUAL = ("mutual", (*arms.terms(rgb=1, depth=1, mutual=1), *_BESIDE, arms.PIXELS))
+MUTUAL = ("mutual", (*arms.terms(rgb=1, depth=1, mutual=1), *_BESIDE))
 
 
 def late(steps: int):
