@@ -46,7 +46,7 @@ def get_config() -> ConfigDict:
     c.loss.rgb = 1.0
     c.loss.depth = 1.0
     c.loss.e2e = 1.0  # labels on translated depth: reaches depth parser and translator
-    c.loss.mutual = 0.1  # 1 costs the RGB parser more (README.md, "Does it work?")
+    c.loss.mutual = 0.1  # 1 costs both parsers where all have labels (README.md, "Does it work?")
     c.loss.translation = 10.0  # L1 on depth in [-1, 1]
     c.loss.adversarial = 0.0
     c.loss.mutual_kind = "kl"  # or "l2", "pseudo"

@@ -274,22 +274,22 @@ def test_the_factor_on_the_end_to_end_term_is_the_translators_alone():
         assert norms[share][0] == pytest.approx(norms[1.0][0], rel=1e-4)
 
 
-def test_mutual_learning_stays_where_depth_is():
+def test_mutual_learning_stays_where_depth_is_and_can_count_classes_alike():
     """Without augmentation, so that the test knows the pixels."""
     batch = make_batch(ROWS)
     still = dataclasses.replace(AUGMENT, scales=(1.0,), flip=0.0, rotate=0.0, jitter=0.0)
     terms = {}
-    for where in ("frame", "support"):
-        init, step, _ = make(Weights(mutual=1.0, mutual_where=where))
+    for where, mean in (("frame", "pixels"), ("support", "pixels"), ("frame", "classes")):
+        init, step, _ = make(Weights(mutual=1.0, mutual_where=where, mutual_mean=mean))
         step = jax.jit(functools.partial(step, augment=still))
         state = jax.jit(init)(jax.random.key(0))
-        terms[where] = float(step(state, batch, KEY)[1]["loss/mutual"])
+        terms[where, mean] = float(step(state, batch, KEY)[1]["loss/mutual"])
         if where == "support":
             # Nothing is taught where there is no depth at all.
             empty = batch | {"depth": np.zeros_like(batch["depth"])}
             assert step(state, empty, KEY)[1]["loss/mutual"] == 0
-    assert terms["support"] > 0
-    assert terms["support"] != terms["frame"]
+    assert len(set(terms.values())) == 3
+    assert all(term > 0 for term in terms.values())
 
 
 def test_rows_drawn_for_their_depth_teach_from_depth_alone():
