@@ -64,6 +64,7 @@ def get_config() -> ConfigDict:
     c.loss.mutual_ramp_steps = 0  # the term grows from 0 over its first so many steps
     c.loss.e2e_ramp_steps = 0
     c.loss.e2e_fade_steps = 0  # the term falls to 0 by this step and stays there; 0: never
+    c.loss.segmentation_mean = "pixels"  # or "classes": each class of the labels counts the same
     c.loss.auxiliary = 1.0  # weight of the two auxiliary heads
     c.loss.ohem_threshold = 0.7  # pixels below this probability are hard
     c.loss.ohem_min_fraction = 1 / 16  # at least this share of the pixels counts

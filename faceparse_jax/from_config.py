@@ -66,6 +66,7 @@ def weights(config: Config) -> Weights:
     loss = config.loss
     _choice(config, "loss.mutual_kind", ("kl", "l2", "pseudo"))
     _choice(config, "loss.mutual_students", ("both", "rgb", "depth"))
+    _choice(config, "loss.segmentation_mean", ("pixels", "classes"))
     _choice(config, "loss.mutual_mean", ("pixels", "classes"))
     _choice(config, "loss.mutual_trust", ("always", "confidence", "correct"))
     _choice(config, "loss.mutual_where", ("frame", "support"))

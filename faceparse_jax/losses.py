@@ -72,6 +72,7 @@ def ohem_cross_entropy(
     label: Int[Array, "b h w"],
     threshold: float = 0.7,
     min_fraction: float = 1 / 16,
+    mean: str = "pixels",
 ) -> Float[Array, ""]:
     """Cross-entropy over the hard pixels: online hard example mining.
 
@@ -79,9 +80,15 @@ def ohem_cross_entropy(
     `min_fraction` of the valid pixels of the whole batch, the hardest first
     (zllrunning/face-parsing.PyTorch, `OhemCELoss`, there per GPU and counting ignored
     pixels too). ``min_fraction=1`` gives the plain mean.
+
+    Args:
+        mean: over the kept ``pixels``, or over the ``classes`` of their labels, see `class_mean`.
     """
     loss = cross_entropy(logits, label)
-    return masked_mean(loss, _hard(loss, label != IGNORE, threshold, min_fraction))
+    keep = _hard(loss, label != IGNORE, threshold, min_fraction)
+    if mean == "classes":
+        return class_mean(loss, jnp.where(keep, label, 0), logits.shape[-1], keep)
+    return masked_mean(loss, keep)
 
 
 def _hard(
@@ -104,9 +111,12 @@ def segmentation(
     auxiliary: float,
     threshold: float,
     min_fraction: float,
+    mean: str = "pixels",
 ) -> Float[Array, ""]:
     """OHEM cross-entropy of the main head plus `auxiliary` times that of each other head."""
-    main, *others = (ohem_cross_entropy(head, label, threshold, min_fraction) for head in heads)
+    main, *others = (
+        ohem_cross_entropy(head, label, threshold, min_fraction, mean) for head in heads
+    )
     return main + auxiliary * sum(others, jnp.float32(0.0))
 
 

@@ -68,6 +68,8 @@ class Weights:
             `translation` and `adversarial` see them, and `depth` sees no other row. Empty: every
             row is in every term.
         freeze_translator: it translates, and no term moves it.
+        segmentation_mean: of the terms that learn from labels, over hard ``pixels`` or over their
+            ``classes`` (see `losses.ohem_cross_entropy`).
         auxiliary: of the two auxiliary heads against the main one.
         ohem_threshold, ohem_min_fraction: see `losses.ohem_cross_entropy`.
     """
@@ -93,6 +95,7 @@ class Weights:
     drawn_rows: str = "all"
     depth_rows: tuple[int, ...] = ()
     freeze_translator: bool = False
+    segmentation_mean: str = "pixels"
     auxiliary: float = 1.0
     ohem_threshold: float = 0.7
     ohem_min_fraction: float = 1 / 16

@@ -72,6 +72,7 @@ def _objective(params, batch_stats, data, key, step, *, nets: Nets, weights: Wei
             auxiliary=weights.auxiliary,
             threshold=weights.ohem_threshold,
             min_fraction=weights.ohem_min_fraction,
+            mean=weights.segmentation_mean,
         )
 
     rgb_heads = real_heads = fake_heads = translated = None

@@ -188,6 +188,7 @@ CASES = [
     _config("statistics that are neither", "depth_statistics", "model.depth_statistics=both"),
     _config("an unknown distance", "mutual_kind", "loss.mutual_kind=cosine"),
     _config("an unknown mean", "mutual_mean", "loss.mutual_mean=faces"),
+    _config("an unknown mean over labels", "pixels", "loss.segmentation_mean=faces"),
     _config("an unknown trust", "mutual_trust", "loss.mutual_trust=never"),
     _config("an unknown place", "mutual_where", "loss.mutual_where=face"),
     _config("an unknown student", "mutual_students", "loss.mutual_students=translator"),

@@ -223,3 +223,19 @@ def test_a_class_of_stray_pixels_counts_in_proportion():
     assert got == pytest.approx((1.0 + 50.0 / 10) / 2, rel=1e-6)
     nothing = losses.class_mean(jnp.asarray(values), jnp.asarray(classes), 5, jnp.asarray(~mask))
     assert nothing == 0
+
+
+def test_labels_can_count_classes_alike():
+    """Hard pixels as before; their mean is that of the classes' means."""
+    loss = np.asarray(losses.cross_entropy(LOGITS, LABEL))
+    label = np.asarray(LABEL)
+    hard = (label != IGNORE) & (loss >= -np.log(0.5))
+    means = [loss[hard & (label == c)].mean() for c in np.unique(label[hard])]
+    got = losses.ohem_cross_entropy(LOGITS, LABEL, 0.5, 0.0, "classes")
+    assert got == pytest.approx(np.mean(means), rel=1e-5)
+    heads = (LOGITS, 0.5 * LOGITS)
+    both = losses.segmentation(
+        heads, LABEL, auxiliary=2.0, threshold=0.5, min_fraction=0.0, mean="classes"
+    )
+    other = losses.ohem_cross_entropy(heads[1], LABEL, 0.5, 0.0, "classes")
+    assert both == pytest.approx(float(got + 2 * other), rel=1e-5)
