@@ -46,6 +46,11 @@ def variant(of: tuple[str, tuple], name: str, **overrides):
     return (name, (*of[1], *changed))
 
 
+def by_class(of: tuple[str, tuple]):
+    """The arm whose loss on labels counts classes alike."""
+    return variant(of, f"{of[0]}, by class", loss__segmentation_mean="classes")
+
+
 # The depth parser learns from the RGB parser and teaches it nothing.
 RGB_TEACHES = variant(FULL, "full, RGB teaches", loss__mutual_students="depth")
 

@@ -38,13 +38,16 @@ def get_config():
     teaches = arms.variant(labels, "depth teaches, by class", loss__mutual_kind="kl")
     c.arms = (
         RGB_ALONE,
+        arms.by_class(RGB_ALONE),
         DEPTH_ALONE,
+        arms.by_class(DEPTH_ALONE),
         MUTUAL,
         arms.variant(both, "mutual, late, by class", loss__mutual_mean="classes"),
         arms.variant(teaches, "depth teaches", loss__mutual_mean="pixels"),
         teaches,
         arms.variant(labels, "depth labels", loss__mutual_mean="pixels"),
         labels,
+        arms.variant(labels, "all by class", loss__segmentation_mean="classes"),
     )
     routes = ("rgb", "depth", "fusion")
     c.scores = tuple(
