@@ -27,20 +27,22 @@ AUGMENT = Augment(crop=SIZE, mirror=(0, 2, 1, 3, 4), scales=(0.75, 1.0, 1.5), fl
 class SmallParser(nn.Module):
     """Three heads on one layer: compiles at once, for what does not depend on the network."""
 
+    dtype: jnp.dtype = jnp.float32
+
     @nn.compact
     def __call__(self, x, train=False):
-        x = nn.Conv(8, (3, 3), strides=2)(x)
-        x = nn.relu(nn.BatchNorm(use_running_average=not train)(x))
-        heads = (nn.Conv(CLASSES, (1, 1), name=f"head{n}")(x) for n in range(3))
+        x = nn.Conv(8, (3, 3), strides=2, dtype=self.dtype)(x)
+        x = nn.relu(nn.BatchNorm(use_running_average=not train, dtype=self.dtype)(x))
+        heads = (nn.Conv(CLASSES, (1, 1), dtype=self.dtype, name=f"head{n}")(x) for n in range(3))
         shape = (x.shape[0], SIZE, SIZE, CLASSES)
-        return tuple(jax.image.resize(head, shape, "bilinear") for head in heads)
+        return tuple(jax.image.resize(h.astype(jnp.float32), shape, "bilinear") for h in heads)
 
 
 def modules(real, dtype):
     """Constructors by name; the run's own networks where `real`."""
 
     def parser():
-        return BiSeNet(CLASSES, width=0.125, dtype=dtype) if real else SmallParser()
+        return BiSeNet(CLASSES, width=0.125, dtype=dtype) if real else SmallParser(dtype)
 
     return {
         "rgb": parser,
@@ -365,7 +367,7 @@ def test_depth_statistics_ignore_rows_without_depth():
 
 def test_split_statistics_and_bfloat16():
     weights = Weights(rgb=1.0, depth=1.0, e2e=1.0, mutual=1.0, translation=1.0)
-    state, step, nets = start(weights, real=True, split=True, dtype=jnp.bfloat16)
+    state, step, nets = start(weights, split=True, dtype=jnp.bfloat16)
     new, scalars = step(state, make_batch(4), KEY)
     assert np.isfinite(scalars["loss"])
     assert not same(new.batch_stats["depth"], new.batch_stats["depth_translated"])
