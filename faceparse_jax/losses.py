@@ -28,12 +28,28 @@ def class_mean(
 
     Over the classes that occur. One of fewer pixels than `floor` of the mask counts in
     proportion: some stray pixels must not weigh as much as the skin. 0 for an empty mask.
+    A pixel whose class is no class, `IGNORE` for one, is left out. Weights by inverse
+    frequency, as is common; the floor is our choice.
     """
     members = jax.nn.one_hot(classes, num_classes) * mask[..., None]
     count = jnp.sum(members, axis=(0, 1, 2))
     total = jnp.sum(members * jnp.where(mask, values, 0.0)[..., None], axis=(0, 1, 2))
     least = jnp.maximum(floor * jnp.sum(count), 1.0)
     return jnp.sum(total / jnp.maximum(count, least)) / jnp.maximum(jnp.sum(count > 0), 1)
+
+
+def _mean(
+    values: Float[Array, "b h w"],
+    classes: Int[Array, "b h w"],
+    num_classes: int,
+    mask: Bool[Array, "b h w"],
+    over: str,
+) -> Float[Array, ""]:
+    if over == "pixels":
+        return masked_mean(values, mask)
+    if over == "classes":
+        return class_mean(values, classes, num_classes, mask)
+    raise ValueError(f"the mean is over 'pixels' or 'classes', not {over!r}")
 
 
 def kth_largest(values: Float[Array, " n"], k: Int[Array, ""]) -> Float[Array, ""]:
@@ -83,12 +99,13 @@ def ohem_cross_entropy(
 
     Args:
         mean: over the kept ``pixels``, or over the ``classes`` of their labels, see `class_mean`.
+
+    Raises:
+        ValueError: another mean.
     """
     loss = cross_entropy(logits, label)
     keep = _hard(loss, label != IGNORE, threshold, min_fraction)
-    if mean == "classes":
-        return class_mean(loss, jnp.where(keep, label, 0), logits.shape[-1], keep)
-    return masked_mean(loss, keep)
+    return _mean(loss, label, logits.shape[-1], keep, mean)
 
 
 def _hard(
@@ -158,9 +175,10 @@ def mutual(
         mean: over all ``pixels``, or of the means over the pixels of each of the teacher's
             ``classes`` (see `class_mean`), so that the small parts are taught as the large ones.
         threshold, min_fraction: of ``pseudo``, see `ohem_cross_entropy`.
+
+    Raises:
+        ValueError: another kind, trust, mean or student.
     """
-    if mean not in ("pixels", "classes"):
-        raise ValueError(f"the mean is over 'pixels' or 'classes', not {mean!r}")
     if students not in ("both", "a", "b"):
         raise ValueError(f"students are 'both', 'a' or 'b', not {students!r}")
     temperature = 1.0 if kind == "pseudo" else temperature
@@ -183,9 +201,7 @@ def mutual(
         keep = mask
         if kind == "pseudo":
             keep = _hard(jnp.where(mask, per_pixel, 0.0), mask, threshold, min_fraction)
-        if mean == "classes":
-            return class_mean(per_pixel, jnp.argmax(teacher, axis=-1), teacher.shape[-1], keep)
-        return masked_mean(per_pixel, keep)
+        return _mean(per_pixel, jnp.argmax(teacher, axis=-1), teacher.shape[-1], keep, mean)
 
     def weight(teacher):
         teacher = jax.lax.stop_gradient(teacher)

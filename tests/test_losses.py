@@ -141,6 +141,13 @@ def test_unknown_mutual_kinds_and_students_are_refused(wrong):
         losses.mutual(LOGITS, LOGITS, jnp.ones(LABEL.shape, bool), **wrong)
 
 
+def test_unknown_means_are_refused():
+    with pytest.raises(ValueError, match="'pixels' or 'classes', not 'faces'"):
+        losses.mutual(LOGITS, LOGITS, jnp.ones(LABEL.shape, bool), kind="kl", mean="faces")
+    with pytest.raises(ValueError, match="'pixels' or 'classes', not 'faces'"):
+        losses.ohem_cross_entropy(LOGITS, LABEL, mean="faces")
+
+
 def test_translation_counts_only_masked_pixels():
     a, b = jnp.zeros((1, 2, 2, 1)), jnp.array([[[[1.0], [-0.5]], [[0.25], [9.0]]]])
     mask = jnp.array([[[True, True], [True, False]]])
