@@ -1,16 +1,14 @@
 """CelebAMask-HQ-D from dummy archives: TFDS's own checks, splits, merge orders, bad files."""
 
-import pathlib
 import shutil
-import tempfile
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 from PIL import Image
 
 from faceparse_jax import labels
 from faceparse_jax.errors import InputError
+from tests.builder_case import BuilderCase, prepared
 from tests.dummy_archives import IDS, SIZE, SPLITS, celebamask_hq, encode, head, masks, pack
 from tfds_builders import files
 from tfds_builders.celebamask_hq_d import celebamask_hq_d_dataset_builder as module
@@ -21,20 +19,11 @@ MASKS = f"{ROOT}/CelebAMask-HQ-mask-anno"
 DEPTH = "CelebAMask-HQ-D"
 
 
-class CelebAMaskHQDTest(tfds.testing.DatasetBuilderTestCase):
+class CelebAMaskHQDTest(BuilderCase):
+    __test__ = True
     DATASET_CLASS = module.Builder
     SPLITS = SPLITS
-
-    @classmethod
-    def setUpClass(cls):
-        cls.EXAMPLE_DIR = tempfile.mkdtemp()
-        celebamask_hq(pathlib.Path(cls.EXAMPLE_DIR))
-        super().setUpClass()
-
-    @classmethod
-    def tearDownClass(cls):
-        super().tearDownClass()
-        shutil.rmtree(cls.EXAMPLE_DIR)
+    WRITE = staticmethod(celebamask_hq)
 
 
 @pytest.fixture
@@ -43,23 +32,8 @@ def manual_dir(tmp_path):
     return tmp_path / "manual"
 
 
-def prepared(manual_dir: pathlib.Path, config: str = "official") -> dict[str, dict]:
-    """Examples by id, and the metadata as `metadata`."""
-    data_dir = manual_dir.parent / "data"
-    shutil.rmtree(data_dir, ignore_errors=True)
-    builder = module.Builder(config=config, data_dir=str(data_dir))
-    builder.download_and_prepare(
-        download_config=tfds.download.DownloadConfig(manual_dir=str(manual_dir))
-    )
-    found = {"metadata": builder.info.metadata}
-    for split in builder.info.splits:
-        for example in tfds.as_numpy(builder.as_dataset(split=split)):
-            found[example["id"].decode()] = {**example, "split": split}
-    return found
-
-
 def test_examples_are_the_official_files(manual_dir):
-    found = prepared(manual_dir)
+    found = prepared(module, manual_dir)
     assert found["metadata"]["scheme"] == "celebamask_hq"
     assert found["metadata"]["classes"] == list(labels.CELEBAMASK_HQ.classes)
     assert found["metadata"]["merge_order"] == "official"
@@ -108,7 +82,7 @@ def test_merge_orders_against_a_pixel_by_pixel_count(tmp_path, order):
 
 
 def test_each_config_writes_its_scheme_and_its_ids(manual_dir):
-    bisenet = prepared(manual_dir, "bisenet")
+    bisenet = prepared(module, manual_dir, "bisenet")
     assert bisenet["metadata"]["scheme"] == "celebamask_hq_bisenet"
     table = np.zeros(19, np.uint8)
     for value, name in enumerate(labels.CELEBAMASK_HQ.classes):
@@ -131,11 +105,11 @@ def test_masks_of_every_mode_give_the_same_label(tmp_path, mode):
 
 
 def test_zips_give_what_folders_give(manual_dir):
-    folders = prepared(manual_dir)
+    folders = prepared(module, manual_dir)
     for name in (ROOT, DEPTH):
         pack(manual_dir / name)
         shutil.rmtree(manual_dir / name)
-    zips = prepared(manual_dir)
+    zips = prepared(module, manual_dir)
     assert not (manual_dir / ROOT).exists()
     for key in map(str, IDS):
         for feature in ("image", "label", "depth", "has_depth"):
@@ -144,7 +118,7 @@ def test_zips_give_what_folders_give(manual_dir):
 
 def test_without_depth_every_example_is_rgb_only_and_it_says_so(manual_dir, capfd):
     shutil.rmtree(manual_dir / DEPTH)
-    found = prepared(manual_dir)
+    found = prepared(module, manual_dir)
     assert "every example is without depth" in capfd.readouterr().err
     assert found["metadata"]["depth_source"] == "none"
     assert not any(found[str(key)]["has_depth"] for key in IDS)
@@ -160,7 +134,7 @@ def test_depth_layouts_give_the_same_depth(manual_dir):
     wide = np.repeat(depth[1][..., None], 3, -1)
     (root / "deep" / "er" / "00001.png").write_bytes(encode(wide))
     (root / "2_depth.png").write_bytes(encode(depth[2].astype(np.uint16) * 257))
-    found = prepared(manual_dir)
+    found = prepared(module, manual_dir)
     for key in (0, 1, 2):
         wide = depth[key].astype(np.uint16) * 257
         np.testing.assert_array_equal(found[str(key)]["depth"][..., 0], wide)
@@ -168,7 +142,7 @@ def test_depth_layouts_give_the_same_depth(manual_dir):
 
 
 def test_a_subset_is_reported_and_built(manual_dir, capfd):
-    prepared(manual_dir)
+    prepared(module, manual_dir)
     assert "train: 2 images, a subset of the official 24,183" in capfd.readouterr().err
 
 
@@ -261,7 +235,7 @@ def _png_named_jpg(manual):
 def test_bad_files_are_named_and_leave_nothing(manual_dir, spoil, message):
     spoil(manual_dir)
     with pytest.raises(InputError, match=message) as caught:
-        prepared(manual_dir)
+        prepared(module, manual_dir)
     assert "; next: " in str(caught.value)
     assert not list((manual_dir.parent / "data").rglob("*tfrecord*"))
     assert not list((manual_dir.parent / "data").rglob("dataset_info.json"))
@@ -273,7 +247,7 @@ def test_photographs_of_the_mapping_that_are_not_there_are_named(manual_dir, cap
     path.write_text(path.read_text() + more)
     photo = manual_dir / PHOTOS / "1.jpg"
     photo.rename(photo.with_suffix(".JPG"))
-    found = prepared(manual_dir)
+    found = prepared(module, manual_dir)
     assert "1" in found
     told = capfd.readouterr().err
     assert "25 photographs of the official list are not there: 5000, 5001" in told
@@ -285,7 +259,7 @@ def test_bad_files_of_several_splits_are_one_error(manual_dir):
     for key in IDS:
         (manual_dir / PHOTOS / f"{key}.jpg").write_bytes(b"no photo")
     with pytest.raises(files.Faults, match=r"(?s)5 faults.*/0\.jpg.*/2002\.jpg"):
-        prepared(manual_dir)
+        prepared(module, manual_dir)
 
 
 def test_the_mini_set_has_its_counts(real_data):

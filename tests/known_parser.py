@@ -1,0 +1,63 @@
+"""A parser whose networks' answers are known, and photographs to give it."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+
+from faceparse_jax.data.augment import normalise_image
+from faceparse_jax.labels import CELEBAMASK_HQ
+from faceparse_jax.predict import Parser
+from faceparse_jax.state import Nets
+
+SIZE = 32
+COLOURS = np.array(CELEBAMASK_HQ.colours, np.uint8)
+SKIN, HAIR, CLOTH = 1, 13, 18
+
+
+class NearestColour(nn.Module):
+    """Parses an image by the scheme's colours."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        colours = normalise_image(jnp.asarray(COLOURS)[None, None])[0, 0]
+        return (-jnp.square(x[..., None, :] - colours).sum(-1) * 20,)
+
+
+class NearIsSkin(nn.Module):
+    """Parses depth: near is skin, far is hair, none is background."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        d = x[..., 0]
+        kinds = {0: d == -1, SKIN: (d > -1) & (d < 0), HAIR: d >= 0}
+        logits = [jnp.where(kinds[c], 9.0, 0) if c in kinds else d * 0 for c in range(19)]
+        return (jnp.stack(logits, -1),)
+
+
+class RedIsFar(nn.Module):
+    """Translates an image to the depth of its red channel."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return (x[..., :1] * 0.229 + 0.485) * 2 - 1
+
+
+def make_parser(*names, size=SIZE, batch=4):
+    made = {"rgb": NearestColour, "depth": NearIsSkin, "translator": RedIsFar}
+    nets = Nets(**{name: made[name]() for name in names})
+    variables = {name: {} for name in names}
+    return Parser(nets, variables, CELEBAMASK_HQ, size, {"step": 7}, batch)
+
+
+def bands(height, width):
+    """A label of three bands, and the photo that has their colours."""
+    label = np.zeros((height, width), np.uint8)
+    label[height // 4 :] = HAIR
+    label[:, width // 2 :] = CLOTH
+    return label, COLOURS[label]
+
+
+def depth_like(photo, value=60):
+    depth = np.full(photo.shape[:2], value, np.uint8)
+    depth[: len(depth) // 2] = 0
+    return depth
