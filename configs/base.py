@@ -13,8 +13,8 @@ def get_config() -> ConfigDict:
     c.data.config = "official"  # the builder's config; for CelebAMask-HQ the merge order
     c.data.data_dir = "~/tensorflow_datasets"  # where tfds_builders.build wrote
     c.data.size = 512  # side that images are resized to, in pixels
-    c.data.shuffle_buffer = 2048  # undecoded examples held for shuffling
-    c.data.cache = False  # keep the decoded split in memory (small sets)
+    c.data.shuffle_buffer = 2048  # undecoded examples held for shuffling; of "tfds"
+    c.data.cache = False  # keep the decoded split in memory (small sets); of "tfds"
     c.data.source = "tfds"  # or "arrays": decoded files of tfds_builders.arrays, no TensorFlow
     # Shares of the training examples that keep depth and label: nested, by a hash of the id.
     c.data.depth_fraction = 1.0
@@ -50,14 +50,15 @@ def get_config() -> ConfigDict:
     c.loss.translation = 10.0  # L1 on depth in [-1, 1]
     c.loss.adversarial = 0.0
     c.loss.mutual_kind = "kl"  # or "l2", "pseudo"
-    c.loss.temperature = 1.0  # logit temperature of mutual learning
+    c.loss.temperature = 1.0  # logit temperature of mutual learning; "pseudo" has none
     c.loss.stop_gradient = True  # the teacher of each direction stays fixed
     c.loss.mutual_trust = "always"  # or "confidence", "correct": weight of a teacher's pixels
     c.loss.mutual_where = "frame"  # or "support": pixels where depth shows something
     # Rows drawn by data.depth_share: in "all" terms, or in those of "depth" alone (depth,
-    # translation, adversarial), so that a few photographs, seen often, teach nothing else.
+    # translation, adversarial), so that a few photographs, seen often, teach nothing else. The
+    # other rows then reach the depth parser through the translator, whether they have depth or not.
     c.loss.drawn_rows = "all"
-    c.loss.e2e_to_translator = 1.0  # factor on the term's gradient into the translator
+    c.loss.e2e_to_translator = 1.0  # factor on e2e's and mutual's gradient into the translator
     c.loss.mutual_students = "both"  # or "rgb", "depth": only this parser learns by the term
     c.loss.mutual_mean = "classes"  # of the teacher, each counts the same; or "pixels"
     c.loss.mutual_start_step = 0  # before it, the term is 0
@@ -72,7 +73,7 @@ def get_config() -> ConfigDict:
     c.optim = ConfigDict()
     c.optim.kind = "sgd"  # of the parsers; or "adamw"
     c.optim.rate = 1e-2
-    c.optim.momentum = 0.9
+    c.optim.momentum = 0.9  # of "sgd"
     c.optim.weight_decay = 5e-4  # kernels only
     c.optim.head_factor = 10.0  # on the rate of the fusion module and the heads
     c.optim.schedule = "poly"  # or "cosine", "constant"

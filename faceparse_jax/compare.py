@@ -16,21 +16,29 @@ from faceparse_jax.errors import InputError
 EXIT_DIFFERENT, EXIT_BAD_INPUT = 1, 2
 _FREE = ("seconds", "data_dir")  # last parts of keys that do not touch the numbers
 _SHOWN = 40
+_MISSING = "nothing"
 
 
 def differences(a: dict[str, Any], b: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Keys whose values differ, with both values; None stands for a key that is not there."""
+    """Keys whose values differ, with both values; "nothing" stands for a key that is not there."""
     left, right = provenance.flat(a), provenance.flat(b)
-    return [
-        (key, left.get(key), right.get(key))
-        for key in sorted(left | right)
-        if left.get(key) != right.get(key) and key.rpartition(".")[2] not in _FREE
-    ]
+    found = []
+    for key in sorted(left | right):
+        values = left.get(key, _MISSING), right.get(key, _MISSING)
+        # By their text, for which NaN is what it is.
+        if repr(values[0]) != repr(values[1]) and key.rpartition(".")[2] not in _FREE:
+            found.append((key, *values))
+    return found
 
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
     expected = "the record.json of a study or of one of its runs"
     return records.read(path, expected, "give the path of a record.json")
+
+
+def _checksums(record: dict[str, Any]) -> dict[str, str]:
+    ends = "parameters_sha256"
+    return {key: value for key, value in provenance.flat(record).items() if key.endswith(ends)}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,20 +48,21 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("records", type=pathlib.Path, nargs=2, help="two files record.json")
     options = parser.parse_args(argv)
     try:
-        found = differences(*(_read(path) for path in options.records))
+        both = [_read(path) for path in options.records]
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
+    found = differences(*both)
     # What the numbers come from first, then the numbers.
     found.sort(key=lambda item: (".scores." in item[0], item[0]))
     for key, left, right in found[:_SHOWN]:
         print(f"{key}: {left!r} and {right!r}")
     if len(found) > _SHOWN:
         print(f"and {len(found) - _SHOWN:,} more")
-    checksums = [item for item in found if item[0].endswith("parameters_sha256")]
+    checksums = [_checksums(record) for record in both]
     if not found:
         print("the same")
-    elif not checksums:
+    elif checksums[0] and checksums[0] == checksums[1]:
         print("the parameters are the same")
     return EXIT_DIFFERENT if found else 0
 

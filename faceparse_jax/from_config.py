@@ -38,6 +38,13 @@ def _depth_rows(config: Config, weights: Weights) -> tuple[int, ...]:
         return ()
     data, batch = config.data, config.train.batch
     drawn = rows_drawn(data.depth_share, data.label_share, batch)["depth"].tolist()
+    if not drawn:
+        raise InputError(
+            "config.loss.drawn_rows",
+            "'depth', with data.depth_share=0, by which no row is drawn for its depth",
+            "rows that are",
+            "set --config.data.depth_share=0.5 or --config.loss.drawn_rows=all",
+        )
     if len(drawn) == batch and (weights.rgb or weights.e2e or weights.mutual):
         raise InputError(
             "config.loss.drawn_rows",

@@ -244,16 +244,9 @@ def _kept(data, split: Split, scarcity: Scarcity, batch_size: int) -> dict[str, 
 
 def _best_route(config, nets) -> str:
     """The route whose validation score chooses the best checkpoint."""
-    there = [
-        route
-        for route, needed in {
-            "fusion": nets.rgb and nets.depth,
-            "rgb": nets.rgb,
-            "depth": nets.depth,
-            "depth_translated": nets.depth and nets.translator,
-        }.items()
-        if needed
-    ]
+    there = evaluate.routes(name for name, _ in nets.items())
+    # The first of these that the networks have.
+    there.sort(key=("fusion", "rgb", "depth", "depth_translated").index)
     chosen = config.checkpoint.best or (there[0] if there else "")
     if there and chosen not in there:
         raise InputError(

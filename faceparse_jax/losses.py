@@ -165,7 +165,8 @@ def mutual(
             temperature, and teachers that are unsure do not make their students unsure. Its
             mean is over the hard pixels alone, as in learning from labels.
         temperature: logit temperature, > 0.
-        stop_gradient: each direction moves its student only, as in Deep Mutual Learning.
+        stop_gradient: each direction moves its student only, as in Deep Mutual Learning; always
+            so where there is but one student.
         label: the truth, for `trust` of ``correct``; its ignored pixels are trusted.
         trust: weight of a pixel in each direction: ``always`` 1; ``confidence`` the
             teacher's largest probability; ``correct`` 1 where the teacher's class is the
@@ -186,7 +187,7 @@ def mutual(
     log_b = jax.nn.log_softmax(b / temperature)
 
     def distance(student, teacher):
-        if stop_gradient:
+        if stop_gradient or students != "both":
             teacher = jax.lax.stop_gradient(teacher)
         if kind == "kl":
             per_class = jnp.exp(teacher) * (teacher - student) * temperature**2

@@ -8,7 +8,8 @@
 
 Any key of the config can be overridden: ``--config.optim.rate=0.005``. Evaluation and
 prediction take networks and data from the run in the workdir; where evaluation is given
-``--config`` too, its `eval` keys, `devices` and `data.data_dir` replace the run's own.
+``--config`` too, its `eval` keys, `devices`, `data.data_dir` and `data.source` replace the
+run's own.
 
 Several hosts are one run: the same command on each, with ``--coordinator=auto``, or with
 ``--coordinator=HOST:PORT --processes=N --process=I`` (docs/scale.md).
@@ -128,13 +129,15 @@ def run(_) -> None:
         with told_full_disk(workdir):
             train(_need_config(), workdir)
     elif _MODE.value == "evaluate":
-        from faceparse_jax.evaluate import evaluate_run
+        from faceparse_jax.heldout import evaluate_run
 
         evaluate_run(workdir, _CHECKPOINT.value, _run_config())
     elif _MODE.value == "study":
+        from faceparse_jax.checkpoints import told_full_disk
         from faceparse_jax.study import run_study
 
-        run_study(_need_config(), workdir)
+        with told_full_disk(workdir):
+            run_study(_need_config(), workdir)
     elif _MODE.value == "replay":
         from faceparse_jax.replay import replay
 

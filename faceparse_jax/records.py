@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import ml_collections
@@ -48,6 +48,24 @@ def completed(values: Mapping[str, Any]) -> dict[str, Any]:
     """A stored config, flat, with what keys that are younger than the run would have said."""
     default = json.loads(json.dumps(base.get_config().to_dict()))
     return provenance.flat(default) | _UNTIL_THEN | provenance.flat(values)
+
+
+def differing(
+    before: Mapping[str, Any], now: Mapping[str, Any], free: Collection[str] = ()
+) -> list[str]:
+    """What a stored config and another one differ in, as ``key=old (now new)``.
+
+    Args:
+        before, now: nested, as `ConfigDict.to_dict` gives them; of an older run, see `completed`.
+        free: keys that may differ, and sections, with a dot at the end.
+    """
+    old, new = completed(before), provenance.flat(json.loads(json.dumps(now)))
+    may = tuple(entry for entry in free if entry.endswith("."))
+    return [
+        f"{key}={old.get(key)!r} (now {new.get(key)!r})"
+        for key in sorted(old | new)
+        if old.get(key) != new.get(key) and key not in free and not key.startswith(may)
+    ]
 
 
 def stored_config(

@@ -54,8 +54,8 @@ class Weights:
         mutual_trust: weight of a teacher's pixels (see `losses.mutual`).
         mutual_where: ``frame``, all pixels of the picture, or ``support``, those where depth,
             real or translated, shows something: the depth parser cannot see the others.
-        e2e_to_translator: factor on the gradient of `e2e` where it reaches the translator;
-            0 leaves that to the translation terms.
+        e2e_to_translator: factor on the gradient of `e2e` and `mutual` where it reaches the
+            translator; 0 leaves that to the translation terms.
         mutual_students: ``both`` parsers learn from each other, or ``rgb`` or ``depth`` alone
             from the other.
         mutual_mean: over ``pixels`` or over ``classes`` (see `losses.mutual`).

@@ -6,12 +6,10 @@ Every run is an ordinary run in a folder of its own. Finished runs are skipped a
 ones resume, so the same command goes on with a study that was stopped.
 """
 
-import dataclasses
-import json
 import pathlib
-import re
 import sys
 import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -21,301 +19,241 @@ from faceparse_jax import (
     checkpoints,
     evaluate,
     from_config,
+    heldout,
     provenance,
     records,
-    sharding,
     study_report,
 )
 from faceparse_jax.errors import InputError, Stopped
-from faceparse_jax.job import accept
-from faceparse_jax.train import train
+from faceparse_jax.job import Job, accept
+from faceparse_jax.study_plan import Run, plan
+from faceparse_jax.train import claim_workdir, train
 from faceparse_jax.trained import load_trained
 
-SEED_KEYS = frozenset({"seed", "data.fraction_seed"})
-"""Keys of a run that may take a study's seed."""
-
-ARM = "arm:"
-"""Before the name of an arm, as ``train.translator_from``: that arm's run of the same seed."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """One training of a study.
-
-    Attributes:
-        arm, condition: their names.
-        config: the whole config; ``train.translator_from`` may name an arm.
-        folder: of the run; arms and conditions that come to the same config share it.
-    """
-
-    arm: str
-    condition: str
-    seed: int
-    config: dict[str, Any]
-    folder: pathlib.Path
-
-    @property
-    def name(self) -> str:
-        return (
-            f"{self.arm}, {self.condition}, seed {self.seed}"
-            if self.condition
-            else (f"{self.arm}, seed {self.seed}")
-        )
-
-    @property
-    def record(self) -> pathlib.Path:
-        """What a finished run leaves."""
-        return self.folder / "record.json"
-
-
-def plan(study: ml_collections.ConfigDict, workdir: pathlib.Path) -> list[Run]:
-    """The runs of a study, the first seed of all arms first.
-
-    Args:
-        study: ``base``, a config of a run; ``arms`` and ``conditions``, tuples of (name,
-            overrides), where overrides are pairs of a key of the base and a value; an
-            arm's overrides come after a condition's; ``seeds``, and ``seed_keys`` of the base
-            that take them; and what `study_report.write` takes.
-
-    Raises:
-        InputError: a name that occurs twice or is not there, a key or value that the base
-            does not take, or a config that no run takes.
-    """
-    _check_names(study)
-    runs: list[Run] = []
-    folders: dict[str, pathlib.Path] = {}
-    for seed in study.seeds:
-        for condition, condition_overrides in study.conditions:
-            for arm, arm_overrides in _translators_first(study.arms):
-                config = _config(study, arm, (*condition_overrides, *arm_overrides))
-                config.update_from_flattened_dict(dict.fromkeys(study.seed_keys, seed))
-                parts = [_slug(part) for part in (arm, condition) if part]
-                folder = workdir / "runs" / "/".join(parts) / f"seed_{seed}"
-                folder = folders.setdefault(config.to_json(sort_keys=True), folder)
-                runs.append(Run(arm, condition, seed, config.to_dict(), folder))
-    return runs
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.]+", "_", name).strip("_")
-
-
-def _check_names(study: ml_collections.ConfigDict) -> None:
-    keys = ("base", "arms", "conditions", "seeds", "seed_keys")
-    keys += ("scores", "baselines", "checkpoint", "title")
-    missing = [key for key in keys if key not in study]
-    if missing:
-        raise InputError(
-            "--config",
-            f"a config without {', '.join(missing)}",
-            "a study",
-            "choose a file of configs/studies/, or leave --mode study out",
-        )
-    _check_forms(study)
-    for what in ("arms", "conditions", "seeds"):
-        names = [_slug(str(entry if what == "seeds" else entry[0])) for entry in study[what]]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice or not names:
-            raise InputError(
-                f"config.{what}",
-                f"{', '.join(twice)} twice" if twice else "nothing",
-                "different names, at least one",
-                "rename one of them in the study's file",
-            )
-    arms = {name for name, _ in study.arms}
-    wanted = [baseline for _, baseline in study.baselines]
-    for _, overrides in (*study.arms, *study.conditions):
-        reference = str(dict(overrides).get("train.translator_from", ""))
-        wanted += [reference.removeprefix(ARM)] if reference.startswith(ARM) else []
-    for name in wanted:
-        if name not in arms:
-            raise InputError(
-                "the study's file",
-                f"the arm {name!r}",
-                f"one of {sorted(arms)}",
-                "name one of them",
-            )
-
-
-def _check_forms(study: ml_collections.ConfigDict) -> None:
-    """Refuses values of another form than `plan` and `study_report.write` take."""
-    overrides = "(name, overrides) pairs, overrides being (key, value) pairs"
-    routes = f"of {', '.join(evaluate.ROUTES)}"
-    forms = {
-        "base": (lambda value: isinstance(value, ml_collections.ConfigDict), "a config of a run"),
-        "seeds": (lambda value: all(type(seed) is int for seed in value), "integers"),
-        "seed_keys": (
-            lambda value: value and SEED_KEYS.issuperset(value),
-            f"one or both of {sorted(SEED_KEYS)}",
-        ),
-        "arms": (_are_overrides, overrides),
-        "conditions": (_are_overrides, overrides),
-        "checkpoint": (("best", "last").__contains__, "'best' or 'last'"),
-        "scores": (_are_of_routes, f"(route, score) pairs, routes {routes}"),
-        "baselines": (_are_of_routes, f"(route, arm) pairs, routes {routes}"),
-    }
-    for key, (fits, expected) in forms.items():
-        try:
-            good = fits(study[key])
-        except (TypeError, ValueError):
-            good = False
-        if not good:
-            found = " ".join(str(study[key]).split())[:100]
-            raise InputError(f"config.{key}", found, expected, "mend the study's file")
-
-
-def _are_overrides(value) -> bool:
-    return all(isinstance(name, str) and (dict(pairs) or True) for name, pairs in value)
-
-
-def _are_of_routes(value) -> bool:
-    return all(route in evaluate.ROUTES and isinstance(name, str) for route, name in value)
-
-
-def _translators_first(arms) -> list[tuple[str, tuple]]:
-    """Arms whose translator another arm uses come before all others."""
-    overrides = [str(dict(o).get("train.translator_from", "")) for _, o in arms]
-    used = {value.removeprefix(ARM) for value in overrides if value.startswith(ARM)}
-    return sorted(arms, key=lambda arm: arm[0] not in used)
-
-
-def _config(study, arm: str, overrides) -> ml_collections.ConfigDict:
-    config = ml_collections.ConfigDict(study.base.to_dict()).lock()
-    for key, value in overrides:
-        try:
-            config.update_from_flattened_dict({key: value})
-        except (KeyError, AttributeError, TypeError, ValueError) as error:
-            raise InputError(
-                f"arm {arm!r}, key {key!r}",
-                " ".join(str(error).split()),
-                "a key of configs/base.py and a value of its type",
-                "mend the study's file",
-            ) from error
-    from_config.weights(config)
-    from_config.optimizers(config)
-    return config
+# Keys that change neither training nor scores.
+_FREE = ("data.data_dir", "devices", "log.", "checkpoint.every", "checkpoint.keep")
+_FREE += ("eval.batch", "eval.pictures")
 
 
 def run_study(study: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     """Trains and scores what is not finished, then writes tables, plot and record.
 
     Raises:
-        InputError: as `plan`; what `job.accept` refuses of any run; a finished run with
-            another config; runs that failed, when all others are done; a full disk.
+        InputError: as `plan`; what `job.accept` or the scoring refuses of any run; a score that
+            no run has; a finished run with another config, data or translator; runs that
+            failed, when all others are done; a full disk.
     """
     runs = plan(study, workdir)
     folder = workdir / "runs"
     if folder.exists() and not folder.is_dir():
         raise InputError(str(folder), "a file", "a folder", "choose another --workdir")
-    todo = {run.folder: run for run in runs if not _finished(run)}
-    for run in todo.values():
-        _accept(run)
-    print(f"{len({run.folder for run in runs})} runs, {len(todo)} to do, in {workdir}")
+    by_folder: dict[pathlib.Path, Run] = {}
+    for run in runs:
+        by_folder.setdefault(run.folder, run)
+    todo = [run for run in by_folder.values() if not _finished(run, study.checkpoint)]
+    names = _check_data(by_folder.values(), {run.folder: _accept(run) for run in todo})
+    _check_scores(study, by_folder.values(), names)
+    print(f"{len(by_folder)} runs, {len(todo)} to do, in {workdir}")
     failures = []
-    for number, run in enumerate(todo.values(), 1):
+    for number, run in enumerate(todo, 1):
         print(f"run {number} of {len(todo)}: {run.name}")
         try:
-            _execute(run, study.checkpoint, {(r.arm, r.condition, r.seed): r for r in runs})
+            _execute(run, study.checkpoint)
         except Stopped:
             raise
         except Exception as error:  # whatever it was, the other runs go on
             if checkpoints.disk_is_full(workdir, error):
                 raise checkpoints.full_disk(workdir) from error
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
-            print(f"failed: {run.name}: {reason}", file=sys.stderr)
-            failures.append(f"{run.name} ({reason})")
+            failures.append(_failed(run, error))
         jax.clear_caches()
         _report(study, runs, workdir)  # what a stop would leave
+    for run in by_folder.values():
+        # Its translator may have been trained anew.
+        if run not in todo and run.teacher:
+            try:
+                _finished(run, study.checkpoint)
+            except InputError as error:
+                failures.append(_failed(run, error))
     print(_report(study, runs, workdir))
     if failures:
         raise InputError(
             str(workdir),
-            f"{len(failures)} of {len(todo)} runs failed: " + "; ".join(failures),
+            f"{len(failures)} of {len(by_folder)} runs failed: " + "; ".join(failures),
             "every run to finish",
-            "run the same command again; finished runs are kept",
+            "mend what they say and run the same command again; finished runs are kept",
         )
 
 
-def _accept(run: Run) -> None:
-    """Refuses a run before the first one is trained; its translator may not be there yet."""
+def _failed(run: Run, error: Exception) -> str:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if not isinstance(error, InputError):
+        reason = reason[:300]  # compilers write pages
+    print(f"failed: {run.name}: {reason}", file=sys.stderr)
+    return f"{run.name} ({reason})"
+
+
+def _resolved(run: Run) -> ml_collections.ConfigDict:
+    """The run's config, with a folder for the arm whose translator it uses."""
     config = ml_collections.ConfigDict(run.config)
-    if config.train.translator_from.startswith(ARM):
-        config.train.translator_from = ""
-    accept(config)
+    if run.teacher:
+        config.train.translator_from = str(run.teacher.folder.resolve())
+    return config
+
+
+def _accept(run: Run) -> tuple[Job, heldout.Scored]:
+    """The run's job and what it will be scored on: refused now, or hours later."""
+    config = _resolved(run)
+    claim_workdir(run.folder, config.to_dict(), write=False)
+    if run.teacher and not run.teacher.record.exists():
+        config.train.translator_from = ""  # not there yet
+    job = accept(config)
+    datasets = heldout.datasets_to_score(config)
+    if len(datasets) != 1:
+        raise InputError(
+            "config.base.eval.dataset", ", ".join(datasets), "one dataset", "name one of them"
+        )
+    return job, heldout.open_scored(config, job.train_split.scheme, datasets[0])
+
+
+def _check_data(runs: Iterable[Run], jobs: Mapping[pathlib.Path, tuple]) -> set[str]:
+    """Refuses other data than the finished runs have; the names of the scores that there are."""
+    names: set[str] = set()
+    seen: dict[tuple, str] = {}
+    for run in runs:
+        if run.folder not in jobs:
+            record = _read_record(run)
+            names = names.union(*record["scores"].values())
+            for data in filter(None, (record.get("trained_on"), record.get("scored_on"))):
+                key = (data["name"], data["config"], data.get("split", "train"))
+                seen[key] = data["fingerprint"]
+    for job, scored in jobs.values():
+        for split in (job.train_split, scored.split):
+            before = seen.get((split.name, split.config, split.split), split.fingerprint)
+            if before != split.fingerprint:
+                raise InputError(
+                    str(split.directory),
+                    f"dataset fingerprint {split.fingerprint}",
+                    f"{before}, which the study's finished runs had",
+                    "prepare the same data, or start in another --workdir",
+                )
+        names |= heldout.score_names(scored)
+    return names
+
+
+def _check_scores(study, runs: Iterable[Run], names: set[str]) -> None:
+    """Refuses a table that no run, and a comparison that not its baseline, has a score for."""
+    routes: dict[str, list[str]] = {}
+    for run in runs:
+        networks = from_config.weights(ml_collections.ConfigDict(run.config)).networks()
+        routes[run.arm] = evaluate.routes(networks)
+    for route, score in study.scores:
+        if score not in names:
+            raise InputError("config.scores", repr(score), f"one of {sorted(names)}", "rename it")
+        if not any(route in of for of in routes.values()):
+            raise InputError(
+                "config.scores",
+                f"the route {route!r}, which no arm's networks have",
+                f"one of {sorted(set().union(*routes.values()))}",
+                "leave it out, or add an arm",
+            )
+    for route, arm in study.baselines:
+        if arm in routes and route not in routes[arm]:
+            raise InputError(
+                "config.baselines",
+                f"the arm {arm!r} for the route {route!r}",
+                f"an arm with this route; {arm!r} has {routes[arm]}",
+                "name another arm",
+            )
 
 
 def _read_record(run: Run) -> dict[str, Any]:
     expected = "the record of a finished run"
     again = f"remove {run.folder} and run again"
-    return records.read(run.record, expected, again, config=dict, scores=dict)
+    record = records.read(run.record, expected, again, config=dict, scores=dict)
+    if not all(isinstance(scores, dict) for scores in record["scores"].values()):
+        raise InputError(str(run.record), "scores that are no objects", expected, again)
+    return record
 
 
-def _finished(run: Run) -> bool:
+def _finished(run: Run, checkpoint: str) -> bool:
     if not run.record.exists():
         return False
-    before = records.completed(_read_record(run)["config"])
-    now = provenance.flat(json.loads(json.dumps(run.config)))
-    place = ("data.data_dir", "devices")
-    differing = [k for k in sorted(before | now) if before.get(k) != now.get(k) and k not in place]
+    record = _read_record(run)
+    differing = records.differing(record["config"], run.config, _FREE)
+    scored = record.get("checkpoint", checkpoint)
+    if scored != checkpoint:
+        differing.append(f"checkpoint={scored!r} (now {checkpoint!r})")
+    translator = record.get("translator_sha256")
+    if translator and run.teacher and run.teacher.record.exists():
+        now = _read_record(run.teacher).get("parameters_sha256")
+        if now != translator:
+            differing.append(f"the translator {translator[:12]} (now {str(now)[:12]})")
     if differing:
-        shown = ", ".join(f"{k}={before.get(k)!r} (now {now.get(k)!r})" for k in differing)
+        how_scored = all(entry.startswith(("eval.", "checkpoint=")) for entry in differing)
+        again = f"remove {run.record} to score it again" if how_scored else f"remove {run.folder}"
         raise InputError(
             str(run.record),
-            f"a finished run with {shown}",
+            f"a finished run with {', '.join(differing)}",
             "the study's config",
-            f"give the same config, another --workdir, or remove {run.folder}",
+            f"give the same config, another --workdir, or {again}",
         )
     return True
 
 
-def _execute(run: Run, checkpoint: str, others: dict[tuple, Run]) -> None:
-    config = ml_collections.ConfigDict(run.config)
-    source = config.train.translator_from
-    if source.startswith(ARM):
-        teacher = others[source.removeprefix(ARM), run.condition, run.seed]
-        if not teacher.record.exists():
-            raise InputError(str(teacher.folder), "no finished run", "a translator", "see above")
-        config.train.translator_from = str(teacher.folder)
+def _execute(run: Run, checkpoint: str) -> None:
+    config = _resolved(run)
+    if run.teacher and not run.teacher.record.exists():
+        raise InputError(
+            str(run.teacher.folder),
+            "no finished run",
+            f"the translator of {run.teacher.name}",
+            "see why that run failed",
+        )
     since = time.monotonic()
     train(config, run.folder)
-    networks = from_config.weights(config).networks()
-    scored: dict[str, Any] = {"routes": {}}
-    if "rgb" in networks or "depth" in networks:
-        (scored,) = evaluate.evaluate_run(run.folder, checkpoint, config).values()
-    if sharding.is_lead():
-        record = _record(run, scored, load_trained(run.folder, "last"))
-        evaluate.write_json(run.record, record | {"seconds": round(time.monotonic() - since)})
+    scored: dict[str, Any] = {"routes": {}, "provenance": {}}
+    if evaluate.routes(from_config.weights(config).networks()):
+        (scored,) = heldout.evaluate_run(run.folder, checkpoint, config).values()
+    record = _record(run, checkpoint, scored)
+    evaluate.write_json(run.record, record | {"seconds": round(time.monotonic() - since)})
 
 
-def _record(run: Run, scored: dict[str, Any], trained) -> dict[str, Any]:
-    meta = trained.meta
+def _record(run: Run, checkpoint: str, scored: Mapping[str, Any]) -> dict[str, Any]:
+    trained = load_trained(run.folder, checkpoint)
+    meta, of_scores = trained.meta, scored["provenance"]
     routes = {
         route: {k: v for k, v in scores.items() if v is None or isinstance(v, float)}
         for route, scores in scored["routes"].items()
     }
-    return {
+    record = {
         "arm": run.arm,
         "condition": run.condition,
         "seed": run.seed,
+        "checkpoint": checkpoint,
         "step": meta["step"],
         "config": run.config,
         "trained_on": meta["dataset"],
-        "scored_on": scored.get("provenance", {}).get("scored_on"),
+        "scored_on": of_scores.get("scored_on"),
+        "scoring_resolution": of_scores.get("scoring_resolution"),
         "code_version": meta["code_version"],
         "libraries": meta["libraries"],
         "parameters_sha256": provenance.checksum(trained.variables),
         "scores": routes,
+        "absent": {route: scores["absent"] for route, scores in scored["routes"].items()},
     }
+    if run.teacher:
+        record["translator_sha256"] = _read_record(run.teacher)["parameters_sha256"]
+    return record
 
 
 def _report(study, runs: list[Run], workdir: pathlib.Path) -> str:
-    if not sharding.is_lead():
-        return ""
-    finished = [(run, _read_record(run)) for run in runs if run.record.exists()]
+    found = {run.folder: _read_record(run) for run in runs if run.record.exists()}
     results = [
-        study_report.Result(run.arm, run.condition, run.seed, record["scores"])
-        for run, record in finished
+        study_report.Result(run.arm, run.condition, run.seed, found[run.folder]["scores"])
+        for run in runs
+        if run.folder in found
     ]
-    by_folder = {str(run.folder.relative_to(workdir)): record for run, record in finished}
+    by_folder = {str(folder.relative_to(workdir)): record for folder, record in found.items()}
     evaluate.write_json(workdir / "record.json", {"runs": by_folder})
-    return study_report.write(study, results, workdir)
+    missing = [run.name for run in runs if run.folder not in found]
+    return study_report.write(study, results, list(found.values()), missing, workdir)

@@ -73,8 +73,7 @@ def cells(
     """Statistics by arm and condition; arms without this score are left out.
 
     Args:
-        baseline: the arm that the others are compared with under the same condition, or
-            under its only one.
+        baseline: the arm that the others are compared with under the same condition.
     """
     values: dict[str, dict[str, dict[int, float]]] = {}
     for result in results:
@@ -92,29 +91,38 @@ def cells(
     }
 
 
-def _text(cell: Cell | None) -> str:
+def _text(cell: Cell | None, seeds: int) -> str:
     if cell is None:
         return "-"
     text = f"{cell.mean:.1f}"
     if cell.spread is not None:
         text += f" ± {cell.spread:.1f}"
-    if cell.difference is None:
-        return text
-    inner = f"{cell.difference:+.1f}"
-    if cell.difference_spread is not None:
-        inner += f" ± {cell.difference_spread:.1f}, p {cell.p_value:.2g}"
-    return f"{text} ({inner})"
+    inner = []
+    if cell.difference is not None:
+        inner.append(f"{cell.difference:+.1f}")
+        if cell.difference_spread is not None:
+            inner[0] += f" ± {cell.difference_spread:.1f}"
+            inner.append(f"p {cell.p_value:.2g}")
+    if cell.count < seeds:
+        inner.append(f"{cell.count} of {seeds} seeds")
+    return f"{text} ({', '.join(inner)})" if inner else text
 
 
 def write(
-    study: ml_collections.ConfigDict, results: Sequence[Result], workdir: pathlib.Path
+    study: ml_collections.ConfigDict,
+    results: Sequence[Result],
+    records: Sequence[Mapping[str, Any]],
+    missing: Sequence[str],
+    workdir: pathlib.Path,
 ) -> str:
     """Writes ``results.csv``, ``tables.md`` and ``plot.png`` and returns the tables.
 
     Args:
         study: ``scores``, pairs of a route and a score's name, each a table; ``baselines``,
             pairs of a route and an arm; ``arms`` and ``conditions`` for their order;
-            ``title``.
+            ``title``, and ``base`` for what stands below it.
+        records: of the finished runs, for what the tables rest on.
+        missing: names of the runs that are not finished.
     """
     with open(workdir / "results.csv", "w", newline="") as file:
         writer = csv.writer(file)
@@ -132,21 +140,59 @@ def write(
         found = cells(results, route, score, baselines.get(route))
         if found:
             tables.append((route, score, found))
-    text = _markdown(study, tables, baselines, len({result.seed for result in results}))
+    text = _markdown(study, tables, baselines, records, missing)
     (workdir / "tables.md").write_text(text)
     if tables:
         _plot(study, tables, workdir / "plot.png")
     return text
 
 
-def _markdown(study, tables, baselines: Mapping[str, str], seeds: int) -> str:
-    lines = [
-        f"# {study.title}",
-        "",
-        f"Percent, mean ± sample standard deviation over up to {seeds} seeds. In brackets: the",
-        "mean difference to the baseline's runs of the same seeds ± its standard deviation, and p",
-        "of the paired t-test.",
-    ]
+def _setting(run: ml_collections.ConfigDict) -> str:
+    """What the runs have in common and a reader must know."""
+    return f"{run.data.size} px, width {run.model.width:g}, {run.train.steps:,} steps"
+
+
+def _sources(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the scores come from, a line each; several values where the runs differ."""
+    found: dict[str, set[str]] = {}
+    for record in records:
+        values = {
+            "code version": record.get("code_version"),
+            "checkpoint": record.get("checkpoint"),
+        }
+        if on := record.get("scored_on"):
+            values |= {
+                "data": f"{on['name']}/{on['config']} {on['version']}, {on['split']}: "
+                f"{on['examples']['all']} examples, {on['examples']['with_depth']} with depth",
+                "data fingerprint": on["fingerprint"],
+                "depth": on["depth_source"],
+                "merge order of the labels": on["merge_order"],
+                "scored at": record.get("scoring_resolution"),
+            }
+        if record.get("libraries"):
+            values["jax"] = record["libraries"].get("jax")
+        for route, absent in record.get("absent", {}).items():
+            values[f"absent, left out of the means of {route}"] = ", ".join(absent) or "none"
+        for name, value in values.items():
+            if value:
+                found.setdefault(name, set()).add(str(value))
+    found = {name: values for name, values in found.items() if values != {"none"}}
+    return [f"* {name}: {'; '.join(sorted(found[name]))}" for name in sorted(found)]
+
+
+def _markdown(study, tables, baselines: Mapping[str, str], records, missing) -> str:
+    seeds = len(study.seeds)
+    lines = [f"# {study.title}", "", f"{_setting(study.base)}; percent over the split"]
+    lines[-1] += f" `{study.base.eval.split}`, "
+    if seeds > 1:
+        lines[-1] += f"mean ± sample standard deviation over {seeds} seeds."
+        lines.append(
+            "In brackets: the mean difference to the baseline's runs of the same seeds ± its "
+            "standard deviation, p of the paired t-test, and how many seeds there are where some "
+            "are missing."
+        )
+    else:
+        lines[-1] += f"seed {study.seeds[0]} alone. In brackets: the difference to the baseline."
     conditions = [name for name, _ in study.conditions]
     for route, score, found in tables:
         baseline = f"; baseline: {baselines[route]}" if route in baselines else ""
@@ -155,9 +201,11 @@ def _markdown(study, tables, baselines: Mapping[str, str], seeds: int) -> str:
         lines.append("|---" * (len(conditions) + 1) + "|")
         for arm, _ in study.arms:
             if arm in found:
-                row = [_text(found[arm].get(condition)) for condition in conditions]
+                row = [_text(found[arm].get(condition), seeds) for condition in conditions]
                 lines.append(f"| {arm} | " + " | ".join(row) + " |")
-    return "\n".join(lines) + "\n"
+    if missing:
+        lines += ["", f"Not finished: {'; '.join(missing)}."]
+    return "\n".join([*lines, "", *_sources(records)]) + "\n"
 
 
 def _plot(study, tables: list[tuple[str, str, Any]], path: pathlib.Path) -> None:
@@ -200,6 +248,6 @@ def _plot(study, tables: list[tuple[str, str, Any]], path: pathlib.Path) -> None
         axis.set_title(evaluate.ROUTES[route], fontsize=10)
         axis.set_ylabel(f"{score}, percent")
         axis.grid(alpha=0.3)
-    figure.suptitle(study.title, fontsize=11)
+    figure.suptitle(f"{study.title}\n{_setting(study.base)}", fontsize=11)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)

@@ -1,7 +1,6 @@
 """The training run, read top to bottom."""
 
 import functools
-import json
 import pathlib
 import sys
 import time
@@ -9,7 +8,7 @@ from typing import Any
 
 import jax
 
-from faceparse_jax import evaluate, provenance, records, sharding
+from faceparse_jax import evaluate, records, sharding
 from faceparse_jax.checkpoints import Checkpoints
 from faceparse_jax.errors import InputError, Stopped
 from faceparse_jax.inference import predict_step
@@ -20,7 +19,7 @@ from faceparse_jax.tally import Tally
 from faceparse_jax.watch import NON_FINITE, Watch, signals
 
 # Keys that may change between the runs of one workdir: they do not touch the training.
-FREE_SECTIONS = ("eval", "log", "checkpoint", "devices")
+FREE_KEYS = ("eval.", "log.", "checkpoint.", "devices", "data.data_dir")
 
 
 def claim_workdir(workdir: pathlib.Path, config: dict[str, Any], write: bool = True) -> None:
@@ -37,18 +36,9 @@ def claim_workdir(workdir: pathlib.Path, config: dict[str, Any], write: bool = T
             f"--workdir {workdir}", "a file", "a folder, or nothing yet", "choose another --workdir"
         )
     path = workdir / "config.json"
-    config = json.loads(json.dumps(config))
     if path.exists():
-        kept = records.read(path, "the config of a run", "start in another --workdir")
-        before = records.completed(kept)
-        now = provenance.flat(config)
-        differing = [
-            f"{key}={before.get(key)!r} (now {now.get(key)!r})"
-            for key in sorted(before | now)
-            if before.get(key) != now.get(key)
-            and not key.startswith(FREE_SECTIONS)
-            and key != "data.data_dir"
-        ]
+        before = records.read(path, "the config of a run", "start in another --workdir")
+        differing = records.differing(before, config, FREE_KEYS)
         if differing:
             raise InputError(
                 str(path),

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 
-from faceparse_jax import checkpoints, evaluate, hosts
+from faceparse_jax import checkpoints, heldout, hosts
 from faceparse_jax.errors import InputError
 from faceparse_jax.train import train
 from faceparse_jax.trained import load_trained
@@ -180,7 +180,7 @@ def test_evaluation_is_the_same_to_the_last_integer(data_dir, pair_run):
     by_pair = json.loads((pair_run / "evaluation" / "test_last.json").read_text())
     assert by_pair["provenance"]["scored_on"]["examples"] == {"all": 13, "with_depth": 13}
     for devices in (1, 2, 8):
-        (found,) = evaluate.evaluate_run(pair_run, "last", config_for(data_dir, devices)).values()
+        (found,) = heldout.evaluate_run(pair_run, "last", config_for(data_dir, devices)).values()
         found = json.loads(json.dumps(found))
         assert found["routes"] == by_pair["routes"], devices
         assert found["provenance"]["scored_on"] == by_pair["provenance"]["scored_on"]

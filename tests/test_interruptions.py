@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from faceparse_jax import checkpoints, evaluate, train
+from faceparse_jax import checkpoints, heldout, train
 from faceparse_jax.errors import InputError, NonFiniteError, Stopped
 from faceparse_jax.job import accept
 from faceparse_jax.logs import Logs
@@ -143,7 +143,7 @@ def test_a_damaged_checkpoint_is_not_evaluated(whole, tmp_path, damage):
     shutil.copytree(whole, tmp_path / "run")
     damage(tmp_path / "run" / "checkpoints" / "best" / "4")
     with pytest.raises(InputError, match="add --checkpoint=last"):
-        evaluate.evaluate_run(tmp_path / "run", "best")
+        heldout.evaluate_run(tmp_path / "run", "best")
 
 
 def test_flipped_bytes_of_parameters_are_noticed(whole, tmp_path):

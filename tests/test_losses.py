@@ -106,6 +106,18 @@ def test_stop_gradient_moves_each_student_towards_its_teacher():
     assert not np.allclose(jax.grad(both)(LOGITS, other, False), stopped, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["kl", "l2", "pseudo"])
+def test_the_teacher_of_one_student_learns_nothing(kind):
+    def of_student(student, teacher):
+        mask = jnp.ones(LABEL.shape, bool)
+        return losses.mutual(student, teacher, mask, kind=kind, stop_gradient=False, students="a")
+
+    other = jnp.asarray(RNG.normal(size=LOGITS.shape).astype(np.float32))
+    to_student, to_teacher = jax.grad(of_student, argnums=(0, 1))(LOGITS, other)
+    assert np.any(to_student)
+    assert not np.any(to_teacher)
+
+
 def test_pseudo_labels_are_learnt_as_labels_are():
     other = jnp.asarray(RNG.normal(size=LOGITS.shape).astype(np.float32))
     mask = jnp.asarray(RNG.random(LABEL.shape) < 0.7)

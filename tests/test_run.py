@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from configs import synthetic_heads
-from faceparse_jax import checkpoints, evaluate, logs, records
+from faceparse_jax import checkpoints, heldout, logs, records
 from faceparse_jax.data.scarcity import hashed
 from faceparse_jax.errors import InputError
 from faceparse_jax.predict import load, predict_files
@@ -163,7 +163,7 @@ def test_a_damaged_config_is_refused(data_dir, tmp_path):
 
 
 def test_evaluation_writes_table_json_and_picture(workdir, capsys):
-    (scores,) = evaluate.evaluate_run(workdir, "best").values()
+    (scores,) = heldout.evaluate_run(workdir, "best").values()
     printed = capsys.readouterr().out
     assert "mean F1" in printed
     kept = int(hashed([f"{key:06d}" for key in range(24)], 0.5).sum())
@@ -199,7 +199,7 @@ def test_other_datasets_are_scored_by_name(workdir, data_dir, tmp_path, capsys):
     config.eval.dataset = "celebamask_hq_d/*, lapa_d/official,helen_d/smith"
     config.eval.flip, config.eval.label_size, config.eval.boundary_tolerance = True, -1, 1
     capsys.readouterr()
-    scores = evaluate.evaluate_run(workdir, "last", config)
+    scores = heldout.evaluate_run(workdir, "last", config)
     printed = capsys.readouterr().out
     assert list(scores) == [
         *(f"celebamask_hq_d/{order}" for order in sorted(orders)),
@@ -231,10 +231,10 @@ def test_other_datasets_are_scored_by_name(workdir, data_dir, tmp_path, capsys):
     assert official.sum() == bisenet.sum()
     config.eval.dataset = "lapa_d"
     with pytest.raises(InputError, match="'lapa_d', expected name/config"):
-        evaluate.evaluate_run(workdir, "last", config)
+        heldout.evaluate_run(workdir, "last", config)
     config.eval.dataset = "helen_d/relabelled,lapa_d/official"
     with pytest.raises(InputError, match="no prepared dataset"):
-        evaluate.evaluate_run(workdir, "last", config)
+        heldout.evaluate_run(workdir, "last", config)
 
 
 def test_prediction_from_files(workdir, tmp_path):

@@ -163,6 +163,17 @@ def test_batch_without_depth_is_finite_and_moves_what_it_can(full):
     assert scalars["gradient_norm/depth"] > 0
 
 
+def test_without_depth_the_statistics_are_those_of_translated_depth():
+    """As if there were no term of real depth."""
+    found = []
+    for weights in (Weights(depth=1.0, e2e=1.0), Weights(e2e=1.0)):
+        state, step, _ = start(weights)
+        new, scalars = step(state, make_batch(0), KEY)
+        found.append((scalars["loss/e2e"], new.batch_stats["depth"], new.params["translator"]))
+    for a, b in zip(jax.tree.leaves(found[0]), jax.tree.leaves(found[1]), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
 def test_every_pixel_ignored_is_finite(full):
     state, step, _ = full
     batch = make_batch() | {"label": np.full((ROWS, SIZE, SIZE), 255, np.uint8)}

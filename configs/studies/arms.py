@@ -4,12 +4,10 @@ from ml_collections import ConfigDict
 
 from configs import base
 
-_TERMS = ("rgb", "depth", "e2e", "mutual", "translation", "adversarial")
 
-
-def terms(**weights: float) -> tuple[tuple[str, float], ...]:
-    """Overrides that give the loss these weights and every other term 0."""
-    return tuple((f"loss.{term}", float(weights.pop(term, 0.0))) for term in _TERMS)
+def terms(*, rgb=0.0, depth=0.0, e2e=0.0, mutual=0.0, translation=0.0, adversarial=0.0):
+    """Overrides that give the loss these weights."""
+    return tuple((f"loss.{term}", float(weight)) for term, weight in locals().items())
 
 
 ROWS = 8
@@ -89,7 +87,7 @@ def study(title: str, run: ConfigDict | None = None) -> ConfigDict:
     run.loss.mutual_mean = "pixels"  # the plain form; by class is a variant with a name
     run.train.batch = ROWS
     c = ConfigDict()
-    c.title = title  # over tables and plot: data, size, steps, what is estimated
+    c.title = title  # over tables and plot: data, and where the depth comes from
     c.base = run
     c.seeds = (0, 1, 2)
     # What takes the seed: with data.fraction_seed, each seed has a choice of examples of its own.

@@ -15,7 +15,7 @@ def get_config():
     run.train.steps = 800
     run.log.every = 100
     run.checkpoint.every = run.train.steps
-    c = arms.study("CelebAMask-HQ-D, estimated depth, 96 px, width 0.25, 800 steps", run)
+    c = arms.study("CelebAMask-HQ-D, estimated depth", run)
     c.seed_keys = ("seed", "data.fraction_seed")
     # By configs/studies/fading.py.
     together = (arms.fading(arm, run.train.steps) for arm in (arms.TRANSLATION, arms.RGB_TEACHES))

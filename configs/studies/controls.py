@@ -1,4 +1,4 @@
-"""What else could explain the gain at 1 % depth: more rows; and who teaches whom."""
+"""Controls at 1 % depth: more rows of real depth; who teaches whom; mutual learning by class."""
 
 from configs.studies import arms, celebamask_hq_d
 

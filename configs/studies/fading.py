@@ -5,7 +5,7 @@ from configs.studies import arms, celebamask_hq_d
 
 def get_config():
     c = celebamask_hq_d.get_config()
-    c.title = "Validation photographs, estimated depth, 96 px, width 0.25, 1,200 steps"
+    c.title = f"{c.title}, validation photographs"
     run = c.base
     run.train.steps = run.eval.every = run.log.pictures_every = run.checkpoint.every = 1200
     run.eval.split = "validation"

@@ -32,7 +32,7 @@ def depth_labels(steps: int):
 
 def get_config():
     c = celebamask_hq_d.get_config()
-    c.title = f"Validation photographs: {c.title}"
+    c.title = f"{c.title}, validation photographs"
     c.base.eval.split = "validation"
     c.seeds = (0,)
     both, labels = late(c.base.train.steps), depth_labels(c.base.train.steps)

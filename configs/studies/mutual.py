@@ -8,7 +8,7 @@ from configs.studies import arms, celebamask_hq_d
 
 def get_config():
     c = celebamask_hq_d.get_config()
-    c.title = "Validation photographs, estimated depth, 96 px, width 0.25, 800 steps"
+    c.title = f"{c.title}, validation photographs"
     c.base.eval.split = "validation"
     c.seeds = (0,)
     c.conditions = (("", ()),)

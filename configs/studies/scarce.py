@@ -1,4 +1,4 @@
-"""Where depth is scarcest: three to five of 900 photographs have it, chosen by each seed."""
+"""Where depth is scarcest: three or four of 900 photographs have it, chosen by each seed."""
 
 from configs.studies import arms, celebamask_hq_d
 

@@ -12,7 +12,7 @@ def get_config():
     run.train.steps = 600
     run.log.every = 100
     run.checkpoint.every = run.train.steps
-    c = arms.study("Synthetic heads, rendered depth, 64 px, width 0.25, 600 steps", run)
+    c = arms.study("Synthetic heads, rendered depth", run)
     c.seed_keys = ("seed", "data.fraction_seed")
     together = (arms.fading(arm, run.train.steps) for arm in (arms.TRANSLATION, arms.RGB_TEACHES))
     c.arms = (arms.RGB_ALONE, arms.DEPTH_ALONE, *together)

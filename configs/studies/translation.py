@@ -1,11 +1,11 @@
-"""What makes translated depth help where depth is scarce: choices, on validation data, one seed."""
+"""Forms of translation where depth is scarce: choices, on validation data, one seed."""
 
 from configs.studies import arms, celebamask_hq_d
 
 
 def get_config():
     c = celebamask_hq_d.get_config()
-    c.title = "Validation photographs, 1 % depth, 96 px, width 0.25, 800 steps"
+    c.title = f"{c.title}, validation photographs, 1 % depth"
     c.base.eval.split = "validation"
     c.base.data.depth_fraction = 0.01
     c.seeds = (0,)

@@ -105,7 +105,7 @@ def rows_drawn(
     ``rest``, drawn from all.
 
     Raises:
-        InputError: shares that are more than the batch.
+        InputError: shares that are more than the batch, or less than half a row.
     """
     rest, chosen = np.arange(batch_size), {}
     for what, share in (("label", label_share), ("depth", depth_share)):
@@ -116,6 +116,13 @@ def rows_drawn(
                 f"{share:g}, {count} rows where {len(rest)} are left",
                 "at most the rest of the batch",
                 f"set it to {len(rest) / batch_size:g} or less",
+            )
+        if share and not count:
+            raise InputError(
+                f"config.data.{what}_share",
+                f"{share:g}, which is no row of {batch_size}",
+                "a row at least, or 0",
+                f"set it to {1 / batch_size:g} or more, or train.batch to more rows",
             )
         mine = _spread(rest, count)
         chosen[what], rest = rest[mine], rest[~mine]
@@ -128,7 +135,7 @@ def pools(
     """All examples, those that keep depth, and those that keep their label.
 
     Raises:
-        InputError: no example to draw a row from, or shares that are more than the batch.
+        InputError: no example to draw a row from, or shares that `rows_drawn` refuses.
     """
     kept = {
         "label": scarcity.keeps(ids, "label"),
