@@ -13,30 +13,34 @@ python=$venv/bin/python
 
 fail() { echo "error: $1" >&2; exit 2; }
 
+# find_python LAST: a Python from 3.11 to 3.LAST, for which there are wheels of every requirement
 find_python() {
   local name
   for name in "${PYTHON:-python3}" python3.13 python3.12 python3.11; do
-    if "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    if "$name" -c "import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, $1))" 2>/dev/null; then
       echo "$name"
       return
     fi
   done
-  fail "python3: found $(python3 --version 2>&1 || true), expected Python 3.11 or newer; next: install it, or name it with PYTHON=/path/to/python3.11"
+  fail "python3: found $(python3 --version 2>&1 || true), expected Python 3.11 to 3.$1; next: install it, or name it with PYTHON=/path/to/python3.11"
 }
 
-# install_into FOLDER REQUIREMENTS [CONSTRAINTS]
+# install_into FOLDER LAST REQUIREMENTS [CONSTRAINTS]
 install_into() {
-  local stamp=$1/requirements.sha256 want
-  want=$(cat "${@:2}" | sha256sum)
+  local stamp=$1/requirements.sha256 want base
+  want=$(cat "${@:3}" | sha256sum)
   if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then return; fi
-  [ -x "$1/bin/python" ] || "$(find_python)" -m venv "$1" ||
-    fail "venv: found none, expected Python's venv module; next: install python3-venv"
-  echo "installing $2 into $1 (some minutes)"
-  "$1/bin/python" -m pip install --quiet --disable-pip-version-check -r "$2" ${3:+-c "$3"}
+  if [ ! -x "$1/bin/python" ]; then
+    base=$(find_python "$2")
+    "$base" -m venv "$1" ||
+      fail "venv: found none, expected Python's venv module; next: install python3-venv"
+  fi
+  echo "installing $3 into $1 (some minutes)"
+  "$1/bin/python" -m pip install --quiet --disable-pip-version-check -r "$3" ${4:+-c "$4"}
   echo "$want" >"$stamp"
 }
 
-install() { install_into "$venv" requirements.txt constraints.txt; }
+install() { install_into "$venv" 13 requirements.txt constraints.txt; }
 
 lock() {
   install
@@ -90,7 +94,7 @@ study() {
 make_depth() {
   # An environment of its own: MediaPipe and TensorFlow need different versions of protobuf.
   local own=${VENV_DEPTH:-.venv-depth}
-  install_into "$own" requirements-depth.txt
+  install_into "$own" 12 requirements-depth.txt
   exec "$own/bin/python" -m tfds_builders.make_depth "$@"
 }
 

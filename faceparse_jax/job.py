@@ -152,6 +152,14 @@ def accept(config: ml_collections.ConfigDict) -> Job:
         InputError: whatever can be refused before the first step.
     """
     config_check.check(config)
+    crop, size = config.augment.crop, config.data.size
+    if crop > size:
+        raise InputError(
+            "config.augment.crop",
+            f"{crop}, more than data.size={size}, so that much of every crop is outside",
+            "a crop that fits into the picture",
+            f"set --config.augment.crop={size // 32 * 32 or size}",
+        )
     mesh = sharding.make_mesh(config.devices)
     sharding.check_divides(config.train.batch, mesh, "train.batch")
     weights = from_config.weights(config)

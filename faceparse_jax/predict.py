@@ -2,7 +2,7 @@
 
 from faceparse_jax.predict import load
 
-parser = load("runs/demo")
+parser = load("runs/demo/run")
 result = parser(image=photo)
 result.label, result.confidence, result.depth, result.source
 """

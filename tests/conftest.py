@@ -22,14 +22,16 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 ROOT = pathlib.Path(__file__).parent.parent
+# Real photographs and whole golden files, which are not the project's to give away.
+SHARED = pathlib.Path(os.environ.get("FACEPARSE_SHARED", ROOT.parent / "shared"))
 
 
 @pytest.fixture(scope="session")
 def real_data() -> pathlib.Path:
-    """The folder of real photographs beside the checkout; never part of the project."""
-    folder = ROOT.parent / "shared" / "data"
+    """A folder with the official archives of a few photographs: celebamask_hq_mini and others."""
+    folder = SHARED / "data"
     if not folder.is_dir():
-        pytest.skip(f"no real photographs at {folder}")
+        pytest.skip(f"no real photographs at {folder}; FACEPARSE_SHARED names the folder above")
     return folder
 
 

@@ -94,7 +94,7 @@ def test_labels_come_back_grey_and_with_a_palette(values):
 @pytest.mark.parametrize("reader", READERS)
 @given(data=st.binary(max_size=300))
 def test_noise_is_refused(reader, data):
-    reads_or_refuses(reader, data)
+    assert reads_or_refuses(reader, data) is None
 
 
 @pytest.mark.parametrize("reader", READERS)

@@ -223,12 +223,6 @@ def test_other_datasets_are_scored_by_name(workdir, data_dir, tmp_path, capsys):
         assert found["routes"]["depth"]["absent"]  # the last photograph has no depth
     assert "f1/overall" in scores["helen_d/smith"]["routes"]["rgb"]
     assert "boundary F1 hair" in printed
-    # One photograph whose masks overlap in the order's own way gives other labels.
-    official, bisenet = (
-        np.array(scores[f"celebamask_hq_d/{o}"]["routes"]["rgb"]["confusion"]).sum(1)
-        for o in ("official", "bisenet")
-    )
-    assert official.sum() == bisenet.sum()
     config.eval.dataset = "lapa_d"
     with pytest.raises(InputError, match="'lapa_d', expected name/config"):
         heldout.evaluate_run(workdir, "last", config)

@@ -15,10 +15,11 @@ from faceparse_jax.errors import InputError
 from faceparse_jax.models import ops
 from faceparse_jax.models.bisenet import BiSeNet
 from faceparse_jax.weights import from_torch_state, torch_names
+from tests.conftest import SHARED
 
 # Every 5th row and column of the public network's logits; weights and input by recipe.
 SLICE = pathlib.Path(__file__).parent / "golden" / "bisenet_resnet18_slice.npz"
-WHOLE = pathlib.Path(__file__).parents[2] / "shared" / "golden" / "bisenet_resnet18_zllrunning.npz"
+WHOLE = SHARED / "golden" / "bisenet_resnet18_zllrunning.npz"
 HEADS = ("out", "out16", "out32")
 
 
@@ -63,7 +64,7 @@ def test_slice_of_the_public_network(form):
 
 def test_whole_output_of_the_public_network():
     if not WHOLE.exists():
-        pytest.skip(f"no golden file at {WHOLE}")
+        pytest.skip(f"no golden file at {WHOLE}; FACEPARSE_SHARED names the folder above")
     golden = np.load(WHOLE)
     for name, got in zip(HEADS, logits("cpu"), strict=True):
         want = golden[f"{name}_64x96"]

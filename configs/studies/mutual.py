@@ -15,6 +15,8 @@ def get_config():
     c.arms = (
         arms.RGB_ALONE,
         arms.DEPTH_ALONE,
+        arms.by_class(arms.RGB_ALONE),
+        arms.by_class(arms.DEPTH_ALONE),
         arms.MUTUAL,
         arms.variant(arms.MUTUAL, "by class", loss__mutual_mean="classes"),
         arms.variant(arms.MUTUAL, "weight 1", loss__mutual=1.0),

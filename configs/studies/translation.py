@@ -11,6 +11,8 @@ def get_config():
     c.seeds = (0,)
     c.conditions = (("", ()),)
     fades = arms.fading(arms.TRANSLATION, c.base.train.steps, "fades")
+    # The discriminator at the width of the other networks.
+    adversarial = {"loss__adversarial": 0.1, "model__discriminator_features": 16}
     c.arms = (
         arms.DEPTH_ALONE,
         arms.variant(arms.DEPTH_ALONE, "depth alone, twice the rows", train__batch=2 * arms.ROWS),
@@ -18,7 +20,7 @@ def get_config():
         fades,
         arms.variant(fades, "fades, split statistics", model__depth_statistics="split"),
         arms.variant(fades, "fades, not end to end", loss__e2e_to_translator=0.0),
-        arms.variant(fades, "fades, adversarial", loss__adversarial=0.1),
+        arms.variant(fades, "fades, adversarial", **adversarial),
         arms.variant(fades, "fades, drawn rows in every term", loss__drawn_rows="all"),
         arms.TRANSLATOR,
         arms.fading(arms.APART, c.base.train.steps),
