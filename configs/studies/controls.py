@@ -5,12 +5,11 @@ from configs.studies import arms, celebamask_hq_d
 
 def get_config():
     c = celebamask_hq_d.get_config()
-    more = arms.variant(arms.DEPTH_ALONE, "depth alone, twice the rows", train__batch=2 * arms.ROWS)
     by_class = arms.variant(arms.FULL, "full, by class", loss__mutual_mean="classes")
     together = (
         arms.fading(arm, c.base.train.steps)
         for arm in (arms.TRANSLATION, arms.RGB_TEACHES, arms.FULL, by_class)
     )
-    c.arms = (arms.RGB_ALONE, arms.DEPTH_ALONE, more, *together)
+    c.arms = (arms.RGB_ALONE, arms.DEPTH_ALONE, arms.MORE_DEPTH, *together)
     c.conditions = arms.depth_fractions(0.01)
     return c

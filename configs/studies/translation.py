@@ -15,7 +15,7 @@ def get_config():
     adversarial = {"loss__adversarial": 0.1, "model__discriminator_features": 16}
     c.arms = (
         arms.DEPTH_ALONE,
-        arms.variant(arms.DEPTH_ALONE, "depth alone, twice the rows", train__batch=2 * arms.ROWS),
+        arms.MORE_DEPTH,
         arms.TRANSLATION,
         fades,
         arms.variant(fades, "fades, split statistics", model__depth_statistics="split"),
