@@ -102,9 +102,10 @@ def _objective(params, batch_stats, data, key, step, *, nets: Nets, weights: Wei
             passed = share * passed + (1 - share) * jax.lax.stop_gradient(passed)
         fake = jnp.repeat(passed, channels, -1)
     if needs_real and needs_fake and not nets.split_statistics:
-        # Without any depth, rows of translated depth in turn: the statistics are then theirs.
-        turn = fake[np.arange(real.shape[0]) % fake.shape[0]]
-        real = jnp.where(jnp.any(has_depth[own]), real, turn)
+        # Without any depth in the batch, the statistics are those of translated depth. Rows that
+        # are drawn for their depth always have some.
+        if not weights.depth_rows:
+            real = jnp.where(jnp.any(has_depth), real, fake)
         heads, stats["depth"] = run("depth", jnp.concatenate([real, fake]))
         count = real.shape[0]
         real_heads = tuple(head[:count] for head in heads)

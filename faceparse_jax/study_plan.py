@@ -184,6 +184,14 @@ def _config(study, arm: str, seed: int, overrides) -> ml_collections.ConfigDict:
                 _MEND,
             ) from error
     config.update_from_flattened_dict(dict.fromkeys(study.seed_keys, seed))
+    arms = [name for name, _ in study.arms]
+    if (source := _translator_of(config)) and source not in arms:
+        raise InputError(
+            f"arm {arm!r}, train.translator_from",
+            f"the arm {source!r}",
+            f"one of {sorted(arms)}",
+            "name one of them",
+        )
     from_config.weights(config)
     from_config.optimizers(config)
     return config
@@ -199,19 +207,12 @@ def _translators_first(configs: Mapping[str, ml_collections.ConfigDict]) -> list
     """The arms, each after the one whose translator it uses.
 
     Raises:
-        InputError: a translator of no arm, of itself in the end, or of another form.
+        InputError: a translator of itself in the end, or of another form.
     """
     ordered: list[str] = []
     left = list(configs)
     for arm, config in configs.items():
         source = _translator_of(config)
-        if source and source not in configs:
-            raise InputError(
-                f"arm {arm!r}, train.translator_from",
-                f"the arm {source!r}",
-                f"one of {sorted(configs)}",
-                "name one of them",
-            )
         if source and _translator(config) != _translator(configs[source]):
             raise InputError(
                 f"arm {arm!r}, train.translator_from",
