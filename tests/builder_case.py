@@ -4,7 +4,10 @@ import pathlib
 import shutil
 import tempfile
 
+import pytest
 import tensorflow_datasets as tfds
+
+from faceparse_jax.errors import InputError
 
 
 class BuilderCase(tfds.testing.DatasetBuilderTestCase):
@@ -37,3 +40,12 @@ def prepared(module, manual_dir: pathlib.Path, config: str = "official") -> dict
         for example in tfds.as_numpy(builder.as_dataset(split=split)):
             found[example["id"].decode()] = {**example, "split": split}
     return found
+
+
+def assert_refused(message: str, module, manual_dir: pathlib.Path, config: str = "official"):
+    """The build ends with a sentence that matches `message`, and leaves nothing."""
+    with pytest.raises(InputError, match=message) as caught:
+        prepared(module, manual_dir, config)
+    assert "; next: " in str(caught.value)
+    assert not list((manual_dir.parent / "data").rglob("*tfrecord*"))
+    assert not list((manual_dir.parent / "data").rglob("dataset_info.json"))
