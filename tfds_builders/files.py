@@ -105,6 +105,7 @@ class Zip:
         self.root = root
         try:
             self._zip = zipfile.ZipFile(root)
+        # NotImplementedError is zipfile's word for an archive of a version it cannot read.
         except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
             raise InputError(
                 str(root), str(error), "a zip archive", "fetch the file again"
