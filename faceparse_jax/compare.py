@@ -16,7 +16,6 @@ from faceparse_jax.errors import InputError
 EXIT_DIFFERENT, EXIT_BAD_INPUT = 1, 2
 _FREE = ("seconds", "data_dir")  # last parts of keys that do not touch the numbers
 _SHOWN = 40
-_MISSING = "nothing"
 
 
 def differences(a: dict[str, Any], b: dict[str, Any]) -> list[tuple[str, Any, Any]]:
@@ -24,10 +23,10 @@ def differences(a: dict[str, Any], b: dict[str, Any]) -> list[tuple[str, Any, An
     left, right = provenance.flat(a), provenance.flat(b)
     found = []
     for key in sorted(left | right):
-        values = left.get(key, _MISSING), right.get(key, _MISSING)
         # By their text, for which NaN is what it is.
-        if repr(values[0]) != repr(values[1]) and key.rpartition(".")[2] not in _FREE:
-            found.append((key, *values))
+        there = [repr(side[key]) if key in side else None for side in (left, right)]
+        if there[0] != there[1] and key.rpartition(".")[2] not in _FREE:
+            found.append((key, left.get(key, "nothing"), right.get(key, "nothing")))
     return found
 
 

@@ -33,6 +33,8 @@ from faceparse_jax.trained import load_trained
 # Keys that change neither training nor scores.
 _FREE = ("data.data_dir", "devices", "log.", "checkpoint.every", "checkpoint.keep")
 _FREE += ("eval.batch", "eval.pictures")
+# What a record at least says of data.
+_OF_DATA = {"name", "config", "fingerprint"}
 
 
 def run_study(study: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
@@ -141,7 +143,7 @@ def _check_data(runs: Iterable[Run], jobs: Mapping[pathlib.Path, tuple]) -> set[
 
 
 def _check_scores(study, runs: Iterable[Run], names: set[str]) -> None:
-    """Refuses a table that no run, and a comparison that not its baseline, has a score for."""
+    """Refuses a table that no run can fill, and a baseline without the score of its table."""
     routes: dict[str, list[str]] = {}
     for run in runs:
         networks = from_config.weights(ml_collections.ConfigDict(run.config)).networks()
@@ -172,6 +174,10 @@ def _read_record(run: Run) -> dict[str, Any]:
     record = records.read(run.record, expected, again, config=dict, scores=dict)
     if not all(isinstance(scores, dict) for scores in record["scores"].values()):
         raise InputError(str(run.record), "scores that are no objects", expected, again)
+    for name in ("trained_on", "scored_on"):
+        data = record.get(name)
+        if data is not None and not (isinstance(data, dict) and data.keys() >= _OF_DATA):
+            raise InputError(str(run.record), f"{name} without {sorted(_OF_DATA)}", expected, again)
     return record
 
 

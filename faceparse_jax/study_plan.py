@@ -40,6 +40,7 @@ class Run:
 
     @property
     def name(self) -> str:
+        """For people: arm, condition and seed."""
         return ", ".join(filter(None, (self.arm, self.condition, f"seed {self.seed}")))
 
     @property

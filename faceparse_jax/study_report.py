@@ -182,17 +182,16 @@ def _sources(records: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _markdown(study, tables, baselines: Mapping[str, str], records, missing) -> str:
     seeds = len(study.seeds)
-    lines = [f"# {study.title}", "", f"{_setting(study.base)}; percent over the split"]
-    lines[-1] += f" `{study.base.eval.split}`, "
     if seeds > 1:
-        lines[-1] += f"mean ± sample standard deviation over {seeds} seeds."
-        lines.append(
-            "In brackets: the mean difference to the baseline's runs of the same seeds ± its "
-            "standard deviation, p of the paired t-test, and how many seeds there are where some "
-            "are missing."
+        how = (
+            f"mean ± sample standard deviation over {seeds} seeds.\nIn brackets: the mean "
+            "difference to the baseline's runs of the same seeds ± its standard deviation, p of "
+            "the paired t-test, and how many seeds there are where some are missing."
         )
     else:
-        lines[-1] += f"seed {study.seeds[0]} alone. In brackets: the difference to the baseline."
+        how = f"seed {study.seeds[0]} alone. In brackets: the difference to the baseline."
+    setting = f"{_setting(study.base)}; percent over the split `{study.base.eval.split}`, {how}"
+    lines = [f"# {study.title}", "", setting]
     conditions = [name for name, _ in study.conditions]
     for route, score, found in tables:
         baseline = f"; baseline: {baselines[route]}" if route in baselines else ""

@@ -94,6 +94,21 @@ def copied(finished, tmp_path):
     return config, tmp_path / "study"
 
 
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"scores": {"rgb": 1}}, "scores that are no objects"),
+        ({"trained_on": "here"}, "trained_on without"),
+        ({"scored_on": {"name": "x"}}, "scored_on without"),
+    ],
+)
+def test_a_record_of_another_form_is_refused(values, says, copied):
+    config, folder = copied
+    edit(folder / "runs/rgb_alone/50_depth/seed_0/record.json", **values)
+    with pytest.raises(InputError, match=says):
+        run_study(config, folder)
+
+
 def test_a_run_that_used_another_translator_is_not_finished(copied, monkeypatch, capsys):
     config, folder = copied
     record = folder / "runs/translator/50_depth/seed_0/record.json"

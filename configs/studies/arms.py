@@ -6,7 +6,7 @@ from configs import base
 
 
 def terms(*, rgb=0.0, depth=0.0, e2e=0.0, mutual=0.0, translation=0.0, adversarial=0.0):
-    """Overrides that give the loss these weights."""
+    """Overrides that give the loss these weights, and every other term 0."""
     return tuple((f"loss.{term}", float(weight)) for term, weight in locals().items())
 
 
