@@ -2,7 +2,7 @@
 # ./run.sh           the demo: synthetic heads, training, evaluation, prediction
 # ./run.sh study     the demo's study: scarce depth, three seeds, tables and a plot
 # ./run.sh install   only makes the virtual environment
-# ./run.sh test      lint and tests with coverage
+# ./run.sh test      lint and tests; words behind it are pytest's, as in ./run.sh test --cov
 # ./run.sh make_depth --images PHOTOS --out DEPTH   depth maps for photographs, by a face mesh
 # ./run.sh lock      writes constraints.txt anew from the environment
 # VENV names another folder for the environment, VENV_DEPTH for make_depth's, DEMO and STUDY others for what they write.
@@ -56,7 +56,7 @@ run_tests() {
   "$python" -m ruff check .
   "$python" -m ruff format --check .
   # Each file stays in one process: its fixtures are made once.
-  "$python" -m pytest --numprocesses auto --dist loadfile --cov --cov-report=term "$@"
+  "$python" -m pytest --numprocesses auto --dist loadfile "$@"
 }
 
 say_and_run() { echo "\$ $*"; "$@"; }
