@@ -143,7 +143,7 @@ def write(
     text = _markdown(study, tables, baselines, records, missing)
     (workdir / "tables.md").write_text(text)
     if tables:
-        _plot(study, tables, workdir / "plot.png")
+        _plot(study, results, tables, workdir / "plot.png")
     return text
 
 
@@ -207,7 +207,25 @@ def _markdown(study, tables, baselines: Mapping[str, str], records, missing) -> 
     return "\n".join([*lines, "", *_sources(records)]) + "\n"
 
 
-def _plot(study, tables: list[tuple[str, str, Any]], path: pathlib.Path) -> None:
+def _by_seed(
+    results: Sequence[Result], route: str, score: str, arms: Sequence[str]
+) -> dict[int, list[float]]:
+    """Percent by seed and arm in the order of `arms`; NaN where there is none."""
+    values: dict[int, list[float]] = {}
+    for result in results:
+        value = result.scores.get(route, {}).get(score)
+        if value is not None and result.arm in arms:
+            of_seed = values.setdefault(result.seed, [np.nan] * len(arms))
+            of_seed[arms.index(result.arm)] = 100 * value
+    return values
+
+
+def _plot(
+    study,
+    results: Sequence[Result],
+    tables: list[tuple[str, str, Any]],
+    path: pathlib.Path,
+) -> None:
     # Here: only a study needs it, and its import takes seconds.
     import matplotlib
 
@@ -243,10 +261,15 @@ def _plot(study, tables: list[tuple[str, str, Any]], path: pathlib.Path) -> None
             axis.set_xticks(range(len(conditions)), conditions)
             axis.legend(fontsize=8)
         else:
+            # Seeds differ more than arms do, since each has its own choice of examples.
+            for values in _by_seed(results, route, score, shown).values():
+                axis.plot(values, color="0.6", linewidth=1, marker=".", zorder=1)
+            axis.margins(x=0.2)
             axis.set_xticks(range(len(shown)), shown, rotation=30, ha="right")
         axis.set_title(evaluate.ROUTES[route], fontsize=10)
         axis.set_ylabel(f"{score}, percent")
         axis.grid(alpha=0.3)
-    figure.suptitle(f"{study.title}\n{_setting(study.base)}", fontsize=11)
+    lines = "; grey: each seed" if len(conditions) == 1 and len(study.seeds) > 1 else ""
+    figure.suptitle(f"{study.title}\n{_setting(study.base)}{lines}", fontsize=11)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)

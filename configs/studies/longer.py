@@ -1,4 +1,4 @@
-"""Four times the steps with three or four depth maps, which the depth parser then knows by heart.
+"""Four times the steps with few depth maps, which the depth parser then knows by heart.
 
 The number of steps was chosen on validation data with one seed. Translation puts twice the rows
 through the depth parser, so one arm of it alone has as many.
@@ -18,5 +18,5 @@ def get_config():
         ("depth_translated", "f1/mean_depth_classes"),
         ("rgb", "f1/mean_depth_classes"),
     )
-    c.conditions = arms.depth_fractions(0.003)
+    c.conditions = arms.depth_fractions(0.003, 0.01)
     return c
