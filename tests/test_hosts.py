@@ -133,8 +133,11 @@ def close(a: pathlib.Path, b: pathlib.Path) -> None:
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-4), left, right)
     for step, values in numbers(a).items():
         for name, value in values.items():
-            # A pixel near a tie may change its class.
-            rounding = 2e-3 if name.startswith("validation") else 1e-4
+            rounding = 1e-4
+            if name.startswith("validation"):
+                rounding = 2e-3  # a pixel near a tie may change its class
+            elif name.startswith("gradient_norm") and step > STEPS // 2:
+                rounding = 5e-2  # what is cut off at a threshold may by then change sides
             assert value == pytest.approx(numbers(b)[step][name], rel=rounding, abs=1e-4), name
 
 
