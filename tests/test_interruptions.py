@@ -114,8 +114,9 @@ def _empty(folder):
     folder.mkdir()
 
 
-# The other damages stand below, where no run has to go on.
-@pytest.mark.parametrize("damage", [_flip, _lose_an_item, _empty])
+@pytest.mark.parametrize(
+    "damage", [_truncate, _flip, _lose_an_item, _lose_a_file, _no_meta, _empty]
+)
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(data_dir, whole, cut, capfd, damage):
     damage(cut / "checkpoints" / "last" / "3")
     train.train(small_config(data_dir), cut)
