@@ -28,6 +28,7 @@ class Cell:
     """One arm under one condition, in percent.
 
     Attributes:
+        by_seed: the runs' scores.
         mean, spread: over the seeds; the spread is the sample standard deviation, None
             for one seed.
         difference: mean over the seeds of the difference to the baseline's run of the
@@ -37,19 +38,23 @@ class Cell:
             differences are equal.
     """
 
-    count: int
+    by_seed: Mapping[int, float]
     mean: float
     spread: float | None
     difference: float | None = None
     difference_spread: float | None = None
     p_value: float | None = None
 
+    @property
+    def count(self) -> int:
+        return len(self.by_seed)
+
 
 def cell(values: Mapping[int, float], baseline: Mapping[int, float] | None) -> Cell:
     """Statistics of one arm's scores in percent, both by seed."""
     own = np.array(list(values.values()))
     spread = float(own.std(ddof=1)) if own.size > 1 else None
-    plain = Cell(own.size, float(own.mean()), spread)
+    plain = Cell(values, float(own.mean()), spread)
     common = sorted(values.keys() & baseline.keys()) if baseline else []
     if not common:
         return plain
@@ -143,7 +148,7 @@ def write(
     text = _markdown(study, tables, baselines, records, missing)
     (workdir / "tables.md").write_text(text)
     if tables:
-        _plot(study, results, tables, workdir / "plot.png")
+        _plot(study, tables, workdir / "plot.png")
     return text
 
 
@@ -207,25 +212,7 @@ def _markdown(study, tables, baselines: Mapping[str, str], records, missing) -> 
     return "\n".join([*lines, "", *_sources(records)]) + "\n"
 
 
-def _by_seed(
-    results: Sequence[Result], route: str, score: str, arms: Sequence[str]
-) -> dict[int, list[float]]:
-    """Percent by seed and arm in the order of `arms`; NaN where there is none."""
-    values: dict[int, list[float]] = {}
-    for result in results:
-        value = result.scores.get(route, {}).get(score)
-        if value is not None and result.arm in arms:
-            of_seed = values.setdefault(result.seed, [np.nan] * len(arms))
-            of_seed[arms.index(result.arm)] = 100 * value
-    return values
-
-
-def _plot(
-    study,
-    results: Sequence[Result],
-    tables: list[tuple[str, str, Any]],
-    path: pathlib.Path,
-) -> None:
+def _plot(study, tables: list[tuple[str, str, Any]], path: pathlib.Path) -> None:
     # Here: only a study needs it, and its import takes seconds.
     import matplotlib
 
@@ -262,8 +249,9 @@ def _plot(
             axis.legend(fontsize=8)
         else:
             # Seeds differ more than arms do, since each has its own choice of examples.
-            for values in _by_seed(results, route, score, shown).values():
-                axis.plot(values, color="0.6", linewidth=1, marker=".", zorder=1)
+            for seed in study.seeds:
+                scores = [found[arm][conditions[0]].by_seed.get(seed, np.nan) for arm in shown]
+                axis.plot(scores, color="0.6", linewidth=1, marker=".", zorder=1)
             axis.margins(x=0.2)
             axis.set_xticks(range(len(shown)), shown, rotation=30, ha="right")
         axis.set_title(evaluate.ROUTES[route], fontsize=10)

@@ -49,13 +49,11 @@ def test_statistics_pair_the_seeds_that_both_have():
     assert "other" not in study_report.cells(absent, "rgb", "f1/mean", None)
 
 
-def test_the_plot_joins_the_arms_of_a_seed():
-    found = results("a", "", [0.1, 0.2]) + results("b", "", [0.4], seeds=[1])
-    found += results("left out", "", [0.9]) + results("b", "", [None])
-    lines = study_report._by_seed(found, "rgb", "f1/mean", ["b", "a"])
-    np.testing.assert_allclose(lines[1], [40, 20])
-    np.testing.assert_allclose(lines[0], [np.nan, 10])
-    assert lines.keys() == {0, 1}
+def test_cells_keep_the_scores_by_seed():
+    found = results("a", "c", [0.1, 0.2]) + results("b", "c", [0.4], seeds=[1])
+    cells = study_report.cells(found + results("b", "c", [None]), "rgb", "f1/mean", None)
+    assert cells["a"]["c"].by_seed == pytest.approx({0: 10, 1: 20})
+    assert cells["b"]["c"].by_seed == pytest.approx({1: 40})
 
 
 def test_tables_tell_of_missing_seeds_and_runs(tmp_path):
