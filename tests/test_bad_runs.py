@@ -80,7 +80,7 @@ def finished(record: str):
     def make(folder: pathlib.Path) -> None:
         conditions = "c.conditions = arms.depth_fractions(0.05)"
         own_file(STUDY.format(f"c.seeds = (0,); {conditions}"))(folder)
-        run = folder / "study" / "runs" / "rgb_alone" / "5_depth" / "seed_0"
+        run = folder / "study" / "runs" / "depth_alone" / "5_depth" / "seed_0"
         run.mkdir(parents=True)
         (run / "record.json").write_text(record)
 
@@ -240,7 +240,7 @@ CASES = [
     _study("an unknown key", "optim.rat", "c.arms += (('a', (('optim.rat', 1.0),)),)"),
     _study("a value of no such type", "train.steps", "c.arms += (('a', (('train.steps', 'x'),)),)"),
     _study("a value out of range", "loss.rgb", "c.arms += (('a', (('loss.rgb', -1.0),)),)"),
-    _study("a baseline that is no arm", "rgb alone", "c.arms = (arms.DEPTH_ALONE,)"),
+    _study("a baseline that is no arm", "depth alone", "c.arms = (arms.RGB_ALONE,)"),
     _study("a translator of no arm", "elsewhere", "c.arms += (('a', (('train.translator_from', "
            "'arm:elsewhere'),)),)"),
     _study("a finished run of another config", "seed=7", "", ANOTHER_CONFIG),
