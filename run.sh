@@ -55,8 +55,8 @@ run_tests() {
   install
   "$python" -m ruff check .
   "$python" -m ruff format --check .
-  # Each file stays in one process: its fixtures are made once.
-  "$python" -m pytest --numprocesses auto --dist loadfile "$@"
+  # Each file stays in one process: its fixtures are made once. Order: tests/conftest.py.
+  "$python" -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder "$@"
 }
 
 say_and_run() { echo "\$ $*"; "$@"; }

@@ -16,19 +16,15 @@ import pytest
 
 from faceparse_jax import checkpoints, heldout, hosts
 from faceparse_jax.errors import InputError
-from faceparse_jax.train import train
 from faceparse_jax.trained import load_trained
-from tests.conftest import ROOT
+from tests.conftest import OLDER_EMITTERS, ROOT
 from tests.test_interruptions import small_config
 from tests.test_run import command, numbers
 
 STEPS, PATIENCE = 8, 240  # seconds; other work may keep the machine busy
-# A checkpoint at each second step; evaluation of 13 heads in batches of 4. Gradients near 0 are
-# rounding, which SGD leaves small and AdamW would make as large as any other step.
+# A checkpoint at each second step; evaluation of 13 heads in batches of 4.
 OPTIONS = {
     "devices": 0,
-    "optim.kind": "sgd",
-    "optim.rate": 1e-2,
     "train.steps": STEPS,
     "eval.batch": 4,
     "eval.every": STEPS,
@@ -44,17 +40,26 @@ def config_for(data_dir, devices=0):
     return config
 
 
+def environment(devices: int, xla_flags: str) -> dict[str, str]:
+    return os.environ | {
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
+        "XLA_FLAGS": xla_flags,
+    }
+
+
+# Runs that are compared number by number have the emitters and the number of devices of a user:
+# BatchNorm over the 8 values behind global pooling makes much of rounding.
+USERS = os.environ["XLA_FLAGS"].replace(OLDER_EMITTERS, "")
+
+
 class Pair:
     """The same command in two processes with one device each; killed where it outlives a test."""
 
-    def __init__(self, workdir: pathlib.Path, *arguments: str):
+    def __init__(self, workdir: pathlib.Path, *arguments: str, xla_flags: str = USERS):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        environment = os.environ | {
-            "JAX_NUM_CPU_DEVICES": "1",
-            "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
-        }
         self.logs = [workdir.with_suffix(f".{i}.log") for i in range(2)]
         self.processes = []
         for i, log in enumerate(self.logs):
@@ -62,7 +67,9 @@ class Pair:
             words += [f"--coordinator=127.0.0.1:{port}", "--processes=2", f"--process={i}"]
             with open(log, "w") as out:
                 self.processes.append(
-                    subprocess.Popen(words, cwd=ROOT, env=environment, stdout=out, stderr=out)
+                    subprocess.Popen(
+                        words, cwd=ROOT, env=environment(1, xla_flags), stdout=out, stderr=out
+                    )
                 )
 
     def __enter__(self):
@@ -92,6 +99,15 @@ class Pair:
         return "\n".join(log.read_text()[-2000:] for log in self.logs)
 
 
+def train_alone(config, workdir: pathlib.Path) -> None:
+    """The run in one process."""
+    words = [sys.executable, "-m", "faceparse_jax.main", f"--workdir={workdir}", *flags_of(config)]
+    done = subprocess.run(
+        words, cwd=ROOT, env=environment(config.devices, USERS), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def flags_of(config) -> list[str]:
     """The whole config on the command line of the file that it started from."""
     from configs import synthetic_heads
@@ -116,7 +132,8 @@ def pair_run(data_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "pair"
     with Pair(folder, *flags_of(config_for(data_dir))) as pair:
         assert pair.statuses() == [0, 0], pair.told()
-    with Pair(folder, "--mode=evaluate", "--checkpoint=last") as pair:
+    words = "--mode=evaluate", "--checkpoint=last"
+    with Pair(folder, *words, xla_flags=os.environ["XLA_FLAGS"]) as pair:
         assert pair.statuses() == [0, 0], pair.told()
     return folder
 
@@ -132,13 +149,16 @@ def close(a: pathlib.Path, b: pathlib.Path) -> None:
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=2e-5), left, right)
     for step, values in numbers(a).items():
         for name, value in values.items():
-            # A pixel near a tie may change its class.
-            rounding = 2e-3 if name.startswith("validation") else 1e-4
+            rounding = 1e-4
+            if name.startswith("validation"):
+                rounding = 2e-3  # a pixel near a tie may change its class
+            elif name.startswith("gradient_norm"):
+                rounding = 1e-2  # parameters 3e-6 apart have been seen with norms 7e-4 apart
             assert value == pytest.approx(numbers(b)[step][name], rel=rounding, abs=1e-4), name
 
 
 def test_two_processes_and_one_agree(data_dir, pair_run, tmp_path):
-    train(config_for(data_dir, devices=2), tmp_path / "one")
+    train_alone(config_for(data_dir, devices=2), tmp_path / "one")
     close(tmp_path / "one", pair_run)
 
 
@@ -173,7 +193,7 @@ def test_one_process_goes_on_from_the_checkpoint_of_two(data_dir, pair_run, tmp_
     shutil.copytree(pair_run, folder)
     shutil.rmtree(folder / "checkpoints" / "last" / str(STEPS))
     shutil.rmtree(folder / "checkpoints" / "best")
-    train(config_for(data_dir, devices=1), folder)
+    train_alone(config_for(data_dir, devices=1), folder)
     assert checkpoints.read_meta(folder, "last")["step"] == STEPS
     close(folder, pair_run)
 

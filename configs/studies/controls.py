@@ -5,10 +5,9 @@ from configs.studies import arms, celebamask_hq_d
 
 def get_config():
     c = celebamask_hq_d.get_config()
-    by_class = arms.variant(arms.FULL, "full, by class", loss__mutual_mean="classes")
     together = (
         arms.fading(arm, c.base.train.steps)
-        for arm in (arms.TRANSLATION, arms.RGB_TEACHES, arms.FULL, by_class)
+        for arm in (arms.TRANSLATION, arms.RGB_TEACHES, arms.FULL, arms.FULL_BY_CLASS)
     )
     c.arms = (arms.RGB_ALONE, arms.DEPTH_ALONE, arms.MORE_DEPTH, *together)
     c.conditions = arms.depth_fractions(0.01)
