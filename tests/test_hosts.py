@@ -21,7 +21,7 @@ from tests.conftest import OLDER_EMITTERS, ROOT
 from tests.test_interruptions import small_config
 from tests.test_run import command, numbers
 
-STEPS, PATIENCE = 8, 240  # seconds; other work may keep the machine busy
+STEPS, PATIENCE = 8, 400  # seconds; other work may keep the machine busy
 # A checkpoint at each second step; evaluation of 13 heads in batches of 4.
 OPTIONS = {
     "devices": 0,
