@@ -40,7 +40,8 @@ Counts = Mapping[str, Mapping[str, np.ndarray]]
 
 def routes(networks: Iterable[str]) -> list[str]:
     """The ways to a label map that these networks have, in the order of `ROUTES`."""
-    return [route for route in ROUTES if _NEEDS[route].issubset(networks)]
+    there = set(networks)  # an iterator would be empty after the first route
+    return [route for route in ROUTES if _NEEDS[route] <= there]
 
 
 def open_data(config, name: str, dataset: str = "") -> Split:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from faceparse_jax import boundaries, labels, metrics, scoring
+from faceparse_jax import boundaries, evaluate, labels, metrics, scoring
 from faceparse_jax.convert import class_matrix
 from faceparse_jax.data import batches, pipeline
 from faceparse_jax.evaluate import scoring_for
@@ -238,3 +238,8 @@ def test_helen_regions_by_hand():
 
 def test_scoring_is_a_value():
     assert hash(scoring.Scoring(19)) == hash(Scoring(19))
+
+
+def test_routes_of_an_iterator_are_those_of_its_list():
+    assert evaluate.routes(iter(["depth"])) == ["depth"]
+    assert evaluate.routes(iter(["rgb", "depth", "translator"])) == list(evaluate.ROUTES)
