@@ -21,8 +21,8 @@ from tests.conftest import OLDER_EMITTERS, ROOT
 from tests.test_interruptions import small_config
 from tests.test_run import command, numbers
 
-STEPS, PATIENCE = 8, 400  # seconds; other work may keep the machine busy
-# A checkpoint at each second step; evaluation of 13 heads in batches of 4.
+STEPS, PATIENCE = 7, 400  # seconds; other work may keep the machine busy
+# A checkpoint at each second step and the last; evaluation of 13 heads in batches of 4.
 OPTIONS = {
     "devices": 0,
     "train.steps": STEPS,
@@ -48,8 +48,8 @@ def environment(devices: int, xla_flags: str) -> dict[str, str]:
     }
 
 
-# Runs that are compared number by number have the emitters and the number of devices of a user:
-# BatchNorm over the 8 values behind global pooling makes much of rounding.
+# Runs that are compared number by number have the emitters of a user: BatchNorm over the 8 values
+# behind global pooling makes much of rounding.
 USERS = os.environ["XLA_FLAGS"].replace(OLDER_EMITTERS, "")
 
 
@@ -149,11 +149,8 @@ def close(a: pathlib.Path, b: pathlib.Path) -> None:
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=2e-5), left, right)
     for step, values in numbers(a).items():
         for name, value in values.items():
-            rounding = 1e-4
-            if name.startswith("validation"):
-                rounding = 2e-3  # a pixel near a tie may change its class
-            elif name.startswith("gradient_norm"):
-                rounding = 1e-2  # parameters 3e-6 apart have been seen with norms 7e-4 apart
+            # A pixel near a tie may change its class.
+            rounding = 2e-3 if name.startswith("validation") else 1e-4
             assert value == pytest.approx(numbers(b)[step][name], rel=rounding, abs=1e-4), name
 
 
@@ -189,6 +186,7 @@ def test_a_signal_to_one_process_saves_the_run_of_both(data_dir, pair_run, tmp_p
 
 
 def test_one_process_goes_on_from_the_checkpoint_of_two(data_dir, pair_run, tmp_path):
+    """For one step, on one device: a second would make more of what rounding left."""
     folder = tmp_path / "fewer"
     shutil.copytree(pair_run, folder)
     shutil.rmtree(folder / "checkpoints" / "last" / str(STEPS))

@@ -28,7 +28,8 @@ RGB_ALONE = ("rgb alone", (*terms(rgb=1), ("data.depth_fraction", 1.0)))
 DEPTH_ALONE = ("depth alone", (*terms(depth=1), _ALL))
 TRANSLATION = ("translation", (*terms(depth=1, e2e=1, translation=10), *_BESIDE))
 FULL = ("full", (*terms(rgb=1, depth=1, e2e=1, mutual=0.1, translation=10), *_BESIDE))
-FULL_BY_CLASS = ("full, by class", (*FULL[1], ("loss.mutual_mean", "classes")))  # the default
+# Mutual learning as configs/base.py has it.
+FULL_BY_CLASS = ("full, by class", (*FULL[1], ("loss.mutual_mean", "classes")))
 # Without a translator the parsers need rows with image and depth.
 MUTUAL = ("mutual", (*terms(rgb=1, depth=1, mutual=0.1), _ALL))
 # The translator learns by itself first and then stays as it is.

@@ -1,7 +1,7 @@
 """Four times the steps with few depth maps, which the depth parser then knows by heart.
 
 The number of steps was chosen on validation data with one seed. Translation puts twice the rows
-through the depth parser, so one arm of it alone has as many; the full system is as by default.
+through the depth parser, so one arm of it alone has as many.
 """
 
 from configs.studies import arms, celebamask_hq_d
