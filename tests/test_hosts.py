@@ -17,7 +17,7 @@ import pytest
 from faceparse_jax import checkpoints, heldout, hosts
 from faceparse_jax.errors import InputError
 from faceparse_jax.trained import load_trained
-from tests.conftest import OLDER_EMITTERS, ROOT
+from tests.conftest import ROOT
 from tests.test_interruptions import small_config
 from tests.test_run import command, numbers
 
@@ -40,23 +40,17 @@ def config_for(data_dir, devices=0):
     return config
 
 
-def environment(devices: int, xla_flags: str) -> dict[str, str]:
+def environment(devices: int) -> dict[str, str]:
     return os.environ | {
         "JAX_NUM_CPU_DEVICES": str(devices),
         "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
-        "XLA_FLAGS": xla_flags,
     }
-
-
-# Runs that are compared number by number have the emitters of a user: BatchNorm over the 8 values
-# behind global pooling makes much of rounding.
-USERS = os.environ["XLA_FLAGS"].replace(OLDER_EMITTERS, "")
 
 
 class Pair:
     """The same command in two processes with one device each; killed where it outlives a test."""
 
-    def __init__(self, workdir: pathlib.Path, *arguments: str, xla_flags: str = USERS):
+    def __init__(self, workdir: pathlib.Path, *arguments: str):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -67,9 +61,7 @@ class Pair:
             words += [f"--coordinator=127.0.0.1:{port}", "--processes=2", f"--process={i}"]
             with open(log, "w") as out:
                 self.processes.append(
-                    subprocess.Popen(
-                        words, cwd=ROOT, env=environment(1, xla_flags), stdout=out, stderr=out
-                    )
+                    subprocess.Popen(words, cwd=ROOT, env=environment(1), stdout=out, stderr=out)
                 )
 
     def __enter__(self):
@@ -100,10 +92,13 @@ class Pair:
 
 
 def train_alone(config, workdir: pathlib.Path) -> None:
-    """The run in one process."""
+    """The run in one process, which has as many devices as it uses.
+
+    The same number of devices then adds in the same order as in several processes.
+    """
     words = [sys.executable, "-m", "faceparse_jax.main", f"--workdir={workdir}", *flags_of(config)]
     done = subprocess.run(
-        words, cwd=ROOT, env=environment(config.devices, USERS), capture_output=True, text=True
+        words, cwd=ROOT, env=environment(config.devices), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
 
@@ -132,8 +127,7 @@ def pair_run(data_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "pair"
     with Pair(folder, *flags_of(config_for(data_dir))) as pair:
         assert pair.statuses() == [0, 0], pair.told()
-    words = "--mode=evaluate", "--checkpoint=last"
-    with Pair(folder, *words, xla_flags=os.environ["XLA_FLAGS"]) as pair:
+    with Pair(folder, "--mode=evaluate", "--checkpoint=last") as pair:
         assert pair.statuses() == [0, 0], pair.told()
     return folder
 
