@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import importlib.metadata
+import os
 import pathlib
 import subprocess
 from collections.abc import Mapping
@@ -27,12 +28,23 @@ def code_version() -> str:
         return __version__
 
 
+def device() -> str:
+    """Number and kind of the devices; of a CPU also the cores, which decide the order of sums."""
+    devices = jax.devices()
+    name = f"{len(devices)} x {devices[0].device_kind}"
+    if devices[0].platform != "cpu":
+        return name
+    # As XLA counts them for its threads; only Linux tells which of them a process may use.
+    allowed = getattr(os, "sched_getaffinity", None)
+    cores = len(allowed(0)) if allowed else os.cpu_count()
+    return f"{name}, cores: {cores}"
+
+
 def libraries() -> dict[str, str]:
     """Versions of the libraries that decide the numbers, and the device."""
     names = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
     versions = {name: importlib.metadata.version(name) for name in names}
-    device = jax.devices()[0]
-    return versions | {"device": f"{len(jax.devices())} x {device.device_kind}"}
+    return versions | {"device": device()}
 
 
 def checksum(tree: PyTree) -> str:

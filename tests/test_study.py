@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 
 import jax
@@ -46,6 +47,7 @@ def test_a_study_writes_scores_tables_plot_and_record(finished):
     for key in ("config", "seed", "trained_on", "code_version", "libraries", "parameters_sha256"):
         assert rgb[key] is not None
     assert rgb["trained_on"]["fingerprint"]
+    assert rgb["libraries"]["device"] == provenance.device()
     assert "| translation apart |" in (folder / "tables.md").read_text()
     assert (folder / "plot.png").stat().st_size > 5_000
 
@@ -264,3 +266,14 @@ def test_a_checksum_follows_names_shapes_and_bits():
         {"b": np.nextafter(np.arange(4.0), 9), "a": np.ones(2)},
     ):
         assert provenance.checksum(other) != provenance.checksum(tree)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux pins processes")
+def test_a_record_names_the_cores_a_process_may_use():
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert provenance.device().endswith(" x cpu, cores: 1")
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert provenance.device().endswith(f" x cpu, cores: {len(allowed)}")

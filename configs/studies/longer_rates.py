@@ -1,6 +1,6 @@
 """The rate at which the longer runs learn best: validation data, one seed, the fewest maps."""
 
-from configs.studies import arms, longer
+from configs.studies import longer
 
 
 def get_config():
