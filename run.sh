@@ -7,6 +7,7 @@
 # ./run.sh lock      writes constraints.txt anew from the environment
 # VENV names another folder for the environment, VENV_DEPTH for make_depth's, DEMO and STUDY others for what they write.
 set -euo pipefail
+caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
 venv=${VENV:-.venv}
 python=$venv/bin/python
@@ -30,7 +31,8 @@ install_into() {
   local stamp=$1/requirements.sha256 want base
   want=$(cat "${@:3}" | sha256sum)
   if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then return; fi
-  if [ ! -x "$1/bin/python" ]; then
+  # A venv that failed half-way has a python and no pip.
+  if ! "$1/bin/python" -m pip --version >/dev/null 2>&1; then
     base=$(find_python "$2")
     "$base" -m venv "$1" ||
       fail "venv: found none, expected Python's venv module; next: install python3-venv"
@@ -43,7 +45,7 @@ install_into() {
 install() { install_into "$venv" 13 requirements.txt constraints.txt; }
 
 lock() {
-  install
+  install_into "$venv" 13 requirements.txt  # without the constraints that it replaces
   {
     echo "# Versions of everything that requirements.txt brings along; written by ./run.sh lock."
     "$python" -m pip list --format=freeze --exclude pip --exclude setuptools --exclude wheel
@@ -95,6 +97,9 @@ make_depth() {
   # An environment of its own: MediaPipe and TensorFlow need different versions of protobuf.
   local own=${VENV_DEPTH:-.venv-depth}
   install_into "$own" 12 requirements-depth.txt
+  own=$(cd "$own" && pwd)
+  export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+  cd "$caller"  # for which the user's paths are meant
   exec "$own/bin/python" -m tfds_builders.make_depth "$@"
 }
 

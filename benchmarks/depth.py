@@ -56,7 +56,7 @@ def main() -> None:
         print(f"{name:15} median {middle:.3f}, 5th to 95th percentile {low:.3f} to {high:.3f}")
     print(f"{len(rows)} maps compared")
     if options.sheet:
-        tiles = tiles[: len(tiles) // _COLUMNS * _COLUMNS]
+        tiles += [np.full_like(tiles[0], 255)] * (-len(tiles) % _COLUMNS)
         lines = [np.concatenate(tiles[i : i + _COLUMNS], 1) for i in range(0, len(tiles), _COLUMNS)]
         Image.fromarray(np.concatenate(lines)).save(options.sheet)
 

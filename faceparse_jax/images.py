@@ -55,7 +55,12 @@ _TURNS = dict(
 Source = pathlib.Path | str | bytes
 
 
-def _contents(source: Source, name: str) -> tuple[bytes, str]:
+def contents(source: Source, name: str = "") -> tuple[bytes, str]:
+    """The bytes of a source and what errors call it.
+
+    Raises:
+        InputError: no plain file, or one above `MAX_BYTES`.
+    """
     if isinstance(source, bytes):
         return source, name or "image"
     name = name or os.fspath(source)
@@ -73,7 +78,7 @@ def _contents(source: Source, name: str) -> tuple[bytes, str]:
             name,
             (getattr(error, "strerror", None) or str(error)).lower(),
             "a file that can be read",
-            "check the path",
+            "check the path and its permissions",
         ) from error
 
 
@@ -158,7 +163,7 @@ def read_image(source: Source, name: str = "", upright: bool = True) -> UInt8[np
         name: what errors call the file; the path where there is one.
         upright: turn the picture as its EXIF orientation says.
     """
-    data, name = _contents(source, name)
+    data, name = contents(source, name)
     image = _load(data, name)
     if upright:
         image = _upright(image)
@@ -174,7 +179,7 @@ def read_image(source: Source, name: str = "", upright: bool = True) -> UInt8[np
 
 def read_mask(source: Source, name: str = "") -> Bool[np.ndarray, "h w"]:
     """A part mask: true where any colour channel is not zero, whatever the file's mode."""
-    data, name = _contents(source, name)
+    data, name = contents(source, name)
     image = _load(data, name)
     if image.mode not in ("1", "L", "F", *_SIXTEEN_BIT):
         image = image.convert("RGBA").convert("RGB")
@@ -188,7 +193,7 @@ def read_label(source: Source, name: str = "") -> UInt8[np.ndarray, "h w"]:
     Raises:
         InputError: also for colours, alpha and 16 bits: they are no class ids.
     """
-    data, name = _contents(source, name)
+    data, name = contents(source, name)
     image = _load(data, name)
     if image.format == "JPEG":
         raise InputError(
@@ -213,7 +218,7 @@ def read_depth(
     Raises:
         InputError: also for channels that differ and for other types of number.
     """
-    data, name = _contents(source, name)
+    data, name = contents(source, name)
     if data.startswith(b"\x93NUMPY"):
         return _one_channel(_npy(data, name), name)
     image = _load(data, name)

@@ -1,6 +1,7 @@
 """Bad official archives and bad words for the commands that read them."""
 
 import io
+import os
 import pathlib
 import shutil
 import struct
@@ -80,6 +81,22 @@ def without(archive, name: str):
         shutil.rmtree(folder / name)
 
     return make
+
+
+def pipe(archive, name: str):
+    def make(folder: pathlib.Path) -> None:
+        archive(folder)
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+
+    return make
+
+
+def in_both(folder: pathlib.Path) -> None:
+    """A photograph of the relabelled Helen for training and for the test, with its label."""
+    R(folder)
+    for path in (folder / STAR).parent.glob("101_1_*"):
+        shutil.copy(path, folder / "helenstar_release" / "test")
 
 
 def packed_depth(write):
@@ -197,6 +214,7 @@ CASES = [
     _celeba("an id twice in the mapping", change(C, MAPPING, lambda d: d + d[-70:]), "mapping"),
     _celeba("an empty mapping", put(C, MAPPING, b""), "mapping"),
     _celeba("noise for a mapping", put(C, MAPPING, RNG.bytes(500)), "mapping"),
+    _celeba("a pipe for a photograph", pipe(C, PHOTO), "no plain file"),
     _celeba("nothing at all", nothing, "neither"),
     _celeba("the archive one level deeper", lambda f: C(f / "deeper"), "one level deeper"),
     _depth("two maps of one id", put(C, f"{CELEBA}-D/00001.png", encode(GREY)), "a second depth"),
@@ -258,6 +276,7 @@ CASES = [
     _helen("nothing at all", nothing, "helenstar_release", "relabelled"),
     _helen("a label that is missing", put(R, STAR, None), "101_1", "relabelled"),
     _helen("a class above the range", put(R, STAR, encode(GREY[:48] + 9)), "18, exp", "relabelled"),
+    _helen("an id in both folders", in_both, "an id that train has too", "relabelled"),
     _helen("no test split", without(R, "helenstar_release/test"), "split test", "relabelled"),
     _words("an unknown dataset", "build command", "no such dataset", BUILD, "--name=ffhq"),
     _words("an unknown config", "build command", "no such config", BUILD, "--name=lapa_d",

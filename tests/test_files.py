@@ -32,6 +32,14 @@ def test_folder_and_zip_hold_the_same_files(tmp_path):
         assert archive.where("b/2.png").endswith("b/2.png")
 
 
+def test_linked_folders_are_read_and_circles_are_not_walked_twice(tmp_path):
+    elsewhere = tree(tmp_path / "disk", "1.png", "2.png")
+    root = tree(tmp_path / "Set", "b/3.png")
+    (root / "a").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(root)
+    assert files.Folder(root).names == ["a/1.png", "a/2.png", "b/3.png"]
+
+
 @pytest.mark.parametrize("name", ["../out.png", "/etc/out.png", "a/../../out.png", "C:/out.png"])
 def test_names_that_lead_out_of_a_zip_are_refused(tmp_path, name):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:

@@ -140,6 +140,21 @@ def test_maps_are_written_and_what_is_missing_is_listed(photos, tmp_path):
     assert "1 photographs without a face that was found; no map:\n  dark" in text
 
 
+def test_nothing_else_passes_for_a_finished_map(photos, tmp_path):
+    with pytest.raises(InputError, match="the folder of the inputs"):
+        make_depth.make(photos, photos, finder)
+    out = tmp_path / "out"
+    make_depth.make(photos, out, finder)
+    before = (out / "one.png").read_bytes()
+    with pytest.raises(InputError, match=r"found one\.png, not written by make_depth with these"):
+        make_depth.make(photos, out, finder, bits=16)
+    assert (out / "one.png").read_bytes() == before
+    Image.open(out / "one.png").save(out / "dark.png")  # as another tool would
+    (out / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"found broken\.png, dark\.png, not written"):
+        make_depth.make(photos, out, finder)
+
+
 def test_labels_say_where_the_head_is(photos, tmp_path):
     folder = tmp_path / "labels"
     folder.mkdir()

@@ -59,26 +59,35 @@ def _hidden(name: str) -> bool:
 
 
 class Folder:
-    """An extracted archive: `names` are paths below `root`, with forward slashes."""
+    """An extracted archive: `names` are paths below `root`, with forward slashes.
+
+    Raises:
+        InputError: a folder below `root` that cannot be read.
+    """
 
     def __init__(self, root: pathlib.Path):
         self.root = root
-        found = []
-        for folder, _, files in os.walk(root):
+        found, seen = [], set()
+        for folder, folders, files in os.walk(root, followlinks=True, onerror=self._refuse):
+            if (real := os.path.realpath(folder)) in seen:  # links may lead in circles
+                folders.clear()
+                continue
+            seen.add(real)
             below = pathlib.Path(folder).relative_to(root)
             found += [(below / file).as_posix() for file in files]
         self.names = sorted(name for name in found if not _hidden(name))
+
+    @staticmethod
+    def _refuse(error: OSError) -> None:
+        raise InputError(
+            error.filename, error.strerror, "a folder that can be read", "check its permissions"
+        ) from error
 
     def where(self, name: str) -> str:
         return str(self.root / name)
 
     def read(self, name: str) -> bytes:
-        try:
-            return (self.root / name).read_bytes()
-        except OSError as error:
-            raise InputError(
-                self.where(name), error.strerror, "a file that can be read", "check its permissions"
-            ) from error
+        return images.contents(self.root / name)[0]
 
 
 # What Python's readers of compressed members raise, whatever the method.

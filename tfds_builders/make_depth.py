@@ -6,7 +6,8 @@
 Each photograph gives DEPTH/STEM.png at its size: 0 = none, larger = farther. Without labels
 the map covers the face; with a label map, LABELS/STEM.png or STEM_label.png as prediction
 writes it, it covers the classes with depth of the scheme. A photograph in which no face is
-found gets no map and is listed in DEPTH/not_found.txt. Maps that are there are kept.
+found gets no map and is listed in DEPTH/not_found.txt. Maps that it wrote there with the same
+options are kept.
 
 Runs in an environment of its own, since MediaPipe and TensorFlow need different versions of
 protobuf; `./run.sh make_depth` makes it.
@@ -22,10 +23,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tqdm
 from jaxtyping import Float, UInt8
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from faceparse_jax import images, labels
 from faceparse_jax.errors import InputError
+from faceparse_jax.inputs import few
 from tfds_builders import face_mesh
 
 EXIT_BAD_INPUT, EXIT_STOPPED = 2, 130
@@ -148,6 +150,35 @@ def _head(
     return np.isin(np.asarray(label), covered)
 
 
+def _check_out(
+    out: pathlib.Path, sources: Sequence[pathlib.Path], stems: Sequence[str], mark: str
+) -> None:
+    """Refuses a folder in which photographs, labels or other maps would pass for finished maps."""
+    if out.resolve() in {source.resolve() for source in sources}:
+        raise InputError(
+            f"--out {out}", "the folder of the inputs", "a folder of its own", "name another one"
+        )
+    others = [path.name for stem in stems if not _ours(path := out / f"{stem}.png", mark)]
+    if others:
+        raise InputError(
+            f"--out {out}",
+            f"{few(others)}, not written by make_depth with these options",
+            "room for the maps",
+            "name another folder, or move these files away",
+        )
+
+
+def _ours(path: pathlib.Path, mark: str) -> bool:
+    """Whether nothing is there, or a map that was made in the same way."""
+    if not path.exists():
+        return True
+    try:
+        with Image.open(path) as picture:
+            return picture.info.get("Software") == mark
+    except OSError:  # whatever it is, it is not ours
+        return False
+
+
 def make(
     photos: pathlib.Path,
     out: pathlib.Path,
@@ -164,10 +195,15 @@ def make(
         bits: 8 or 16, of the maps.
 
     Raises:
-        InputError: no photographs, or a folder that cannot be written.
+        InputError: no photographs, a folder that cannot be written, or one that holds files of
+            these names from elsewhere.
     """
     made = Made()
     paths = _photos(photos)
+    area = f"{scheme.name} labels" if label_folder else "face mesh"
+    mark = PngImagePlugin.PngInfo()
+    mark.add_text("Software", text := f"faceparse_jax make_depth: {area}, {bits} bits")
+    _check_out(out, [photos, *filter(None, [label_folder])], list(paths), text)
     try:
         out.mkdir(parents=True, exist_ok=True)
         for stem, path in tqdm.tqdm(paths.items(), unit=" photographs", mininterval=0.5):
@@ -190,7 +226,7 @@ def make(
             if len(meshes) > 1:
                 made.several.append(stem)
             partial = out / f"{stem}.png.partial"
-            Image.fromarray(face_mesh.to_grey(depth, bits)).save(partial, "PNG")
+            Image.fromarray(face_mesh.to_grey(depth, bits)).save(partial, "PNG", pnginfo=mark)
             partial.replace(target)
             made.written.append(stem)
         (out / "not_found.txt").write_text("".join(f"{stem}\n" for stem in made.not_found))

@@ -15,6 +15,7 @@ from tfds_builders import benchmark, examples, files
 
 _SMITH = ("SmithCVPR2013_dataset_resized", "SmithCVPR2013_dataset_original")
 _RELABELLED = ("helenstar_release", "helenstar")
+_RELABELLED_TRAIN = 1_999
 _LISTS = {"train": "exemplars.txt", "validation": "tuning.txt", "test": "testing.txt"}
 _AGAIN = "extract the archive of part labels again and run the same command"
 _PARTS = tuple(f"lbl{i:02d}" for i in range(labels.HELEN.num_classes))
@@ -136,12 +137,19 @@ def find_relabelled(manual_dir: pathlib.Path) -> benchmark.Source:
     if not found["train", "image"]:
         expected = "photographs named ID_image.jpg"
         raise InputError(f"{archive.root}/train", "none", expected, _AGAIN)
+    # Of which `held_out` takes its share, so that no count of one split is official.
+    if len(found["train", "image"]) != _RELABELLED_TRAIN:
+        count = f"{len(found['train', 'image']):,} images for training and validation"
+        files.note(f"{count}, not the official {_RELABELLED_TRAIN:,}")
     rows, everything = {"train": [], "validation": [], "test": []}, []
     for split in ("train", "test"):
         parts = {"a label map": found[split, "label"]}
         keys, wrong = benchmark.pair(found[split, "image"], parts, archive.where, _AGAIN)
         faults += wrong
         everything += [(split, key) for key in keys]
+    for key in sorted(found["train", "image"].keys() & found["test", "image"].keys()):
+        where = archive.where(found["test", "image"][key])
+        faults.append(InputError(where, "an id that train has too", "each id in one split", _AGAIN))
     depth = files.open_depth(manual_dir, "Helen-D")
     with_depth, surplus_depth, wrong = files.match_depth(depth, [key for _, key in everything])
     for split, key in everything:
@@ -176,7 +184,6 @@ class Builder(benchmark.Benchmark):
     DEFAULT_BUILDER_CONFIG_NAME = "smith"
     OFFICIAL_COUNTS: ClassVar = {
         "smith": {"train": 2_000, "validation": 230, "test": 100},
-        # 1,999 for training, of which `held_out` takes its share.
         "relabelled": {"test": 100},
     }
     HOMEPAGE = "https://pages.cs.wisc.edu/~lizhang/projects/face-parsing/"
