@@ -116,6 +116,8 @@ class Checkpoints:
         saves = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
         meta = ocp.args.JsonSave(meta | {"step": step, "sha256": _checksums(trees)})
         with self._told():
+            # A resumed run believes meta, so the best checkpoint that it names is written first.
+            self._best.wait_until_finished()
             self._last.save(step, args=ocp.args.Composite(**saves, meta=meta))
 
     @staticmethod

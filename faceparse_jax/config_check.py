@@ -51,7 +51,7 @@ RANGES = {
     "optim.head_factor": "[0, inf)",
     "optim.power": "[0, inf)",
     "optim.warmup_steps": _STEPS,
-    "optim.warmup_rate": _RATE,
+    "optim.warmup_rate": "(0, inf)",  # it grows by a factor
     "optim.translator_rate": _RATE,
     "optim.discriminator_rate": _RATE,
     "train.steps": _COUNT,

@@ -103,7 +103,10 @@ def nets(config: Config, num_classes: int) -> Nets:
     _choice(config, "model.backbone", (18, 34, 50))
     _choice(config, "model.depth_channels", (3, 1))
     _choice(config, "model.depth_statistics", ("shared", "split"))
-    needed = weights(config).networks()
+    terms = weights(config)
+    needed = terms.networks()
+    # Statistics of a kind of depth that the parser never learns from would stay as they began.
+    both = terms.real_depth() and terms.translated_depth()
 
     def parser():
         return BiSeNet(num_classes, model.backbone, model.width, dtype=dtype)
@@ -128,7 +131,7 @@ def nets(config: Config, num_classes: int) -> Nets:
     return Nets(
         **{name: made[name]() for name in needed},
         depth_channels=model.depth_channels,
-        split_statistics=model.depth_statistics == "split",
+        split_statistics=both and model.depth_statistics == "split",
     )
 
 

@@ -15,6 +15,7 @@ from faceparse_jax import boundaries, config_check, metrics, provenance, shardin
 from faceparse_jax.data import source
 from faceparse_jax.data.batches import ORIGINAL
 from faceparse_jax.data.prepared import Split, prepared_configs
+from faceparse_jax.data.scarcity import Batch
 from faceparse_jax.errors import InputError
 from faceparse_jax.evaluate import (
     count,
@@ -28,7 +29,7 @@ from faceparse_jax.evaluate import (
     write_json,
 )
 from faceparse_jax.inference import predict_step
-from faceparse_jax.labels import Scheme
+from faceparse_jax.labels import IGNORE, Scheme
 from faceparse_jax.scoring import Scoring
 from faceparse_jax.trained import load_trained
 
@@ -132,16 +133,17 @@ def evaluate_run(workdir: pathlib.Path, which: str, overrides=None) -> dict[str,
     run = load_trained(workdir, which)
     config = ml_collections.ConfigDict(run.config)
     if overrides is not None:
+        config_check.check(overrides)
         config.eval = overrides.eval
         config.devices = overrides.devices
         config.data.data_dir = overrides.data.data_dir
         config.data.source = overrides.data.source
-    config_check.check(config)
     mesh = sharding.make_mesh(config.devices)
     variables = sharding.replicate(run.variables, mesh)
     own = f"{config.data.name}/{config.data.config}"
     # Opened first, so that a missing dataset is told before the others are scored.
     scored = [open_scored(config, run.scheme, name) for name in datasets_to_score(config)]
+    _make_folder(workdir / "evaluation")
     scores = {}
     for dataset in scored:
         suffix = "" if dataset.name == own else "_" + dataset.name.replace("/", "_")
@@ -150,6 +152,30 @@ def evaluate_run(workdir: pathlib.Path, which: str, overrides=None) -> dict[str,
             run, config, dataset, variables, mesh, which, workdir / "evaluation" / name
         )
     return scores
+
+
+def _first(batches: Iterator[Batch], count: int) -> Batch:
+    """The first examples of a split, their labels on one canvas."""
+    heads: list[Batch] = []
+    while sum(len(head["mask"]) for head in heads) < count and (head := next(batches, None)):
+        heads.append({key: value[head["mask"]] for key, value in head.items()})
+    sides = np.max([head["label"].shape[1:3] for head in heads], axis=0)
+    for head in heads:
+        grown = [(0, big - own) for big, own in zip(sides, head["label"].shape[1:3], strict=True)]
+        around = [(0, 0), *grown]
+        head["label"] = np.pad(head["label"], around, constant_values=IGNORE)
+    return {key: np.concatenate([head[key] for head in heads])[:count] for key in heads[0]}
+
+
+def _make_folder(folder: pathlib.Path) -> None:
+    """Made before anything is counted, so that no scores are lost where it cannot be."""
+    try:
+        if sharding.is_lead():
+            folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            str(folder), error.strerror, "a folder that can be written", "check its permissions"
+        ) from error
 
 
 def _evaluate_split(
@@ -175,16 +201,15 @@ def _evaluate_split(
     }
     scores = result(counts, scheme, record)
     if sharding.is_lead():
+        print(summary(record, scores, scheme))
         write_json(target.with_name(f"{target.name}.json"), scores)
         for route, counted in counts.items():
             path = target.with_name(f"{target.name}_{route}.csv")
             write_confusion(path, counted["confusion"], scheme)
-        head = next(batches())
-        head = {k: v[: config.eval.pictures] for k, v in head.items()}
+        head = _first(batches(), config.eval.pictures)
         predict = jax.jit(functools.partial(predict_step, nets=run.nets))
         picture = examples_picture(predict, run.variables, head, run.scheme, split.scheme)
         Image.fromarray(picture).save(target.with_name(f"{target.name}.png"))
-        print(summary(record, scores, scheme))
         print(f"written: {target}.json, .png and _ROUTE.csv")
     return scores
 

@@ -3,8 +3,10 @@
 import dataclasses
 import functools
 import pathlib
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -97,6 +99,10 @@ class Job:
         seed = self.config.seed
         return jax.jit(lambda: jax.random.key(seed), out_shardings=sharding.replicated(self.mesh))()
 
+    def best_by(self) -> dict[str, Any]:
+        """What the best checkpoint is chosen by."""
+        return {"route": self.best_route, "label_size": self.config.eval.label_size}
+
     def begin(self, checkpoints: Checkpoints, before: int | None = None) -> tuple[TrainState, Meta]:
         """The latest state of the run, or a fresh one, and the meta that goes on.
 
@@ -142,7 +148,14 @@ class Job:
                 f"{old['dataset']['fingerprint']}, which the run began with",
                 "prepare the same data, or start in another --workdir",
             )
-        return state, meta | {"best": old["best"], "seen": old.get("seen")}
+        best = old["best"]
+        # A score by another route or at another size says nothing about those to come.
+        by = self.best_by()
+        if best is not None and any(best.get(key, now) != now for key, now in by.items()):
+            told = ", ".join(f"{key} {value}" for key, value in by.items())
+            print(f"note: the best checkpoint is chosen anew, by {told}", file=sys.stderr)
+            best = None
+        return state, meta | {"best": best, "seen": old.get("seen")}
 
 
 def accept(config: ml_collections.ConfigDict) -> Job:

@@ -20,6 +20,7 @@ stopped a training run, whose state is then saved.
 
 import os
 import pathlib
+import signal
 import sys
 
 # Before anything imports TensorFlow or JAX.
@@ -90,8 +91,33 @@ def _run_config():
     return config
 
 
+# What only some modes read; elsewhere it would do nothing.
+_ONLY = {
+    "config": ("train", "evaluate", "study", "replay"),
+    "checkpoint": ("evaluate", "predict"),
+    **dict.fromkeys(("image", "depth", "out", "output", "probabilities"), ("predict",)),
+}
+
+
+def _check_flags() -> None:
+    for name, modes in _ONLY.items():
+        if flags.FLAGS[name].present and _MODE.value not in modes:
+            raise InputError(
+                f"--{name}",
+                f"it with --mode {_MODE.value}",
+                f"--mode {' or '.join(modes)}",
+                f"leave --{name} out",
+            )
+
+
 def _check_workdir(workdir: pathlib.Path) -> None:
-    there = next(place for place in (workdir, *workdir.absolute().parents) if place.exists())
+    places = (workdir, *workdir.absolute().parents)
+    try:
+        there = next(place for place in places if place.exists())
+    except OSError as error:  # a name that no folder can have
+        raise InputError(
+            f"--workdir {workdir}", error.strerror, "a folder", "choose another --workdir"
+        ) from error
     if not there.is_dir():
         raise InputError(
             f"--workdir {workdir}",
@@ -118,6 +144,7 @@ def _join_others() -> None:
 
 def run(_) -> None:
     workdir = pathlib.Path(_WORKDIR.value).expanduser()
+    _check_flags()
     _check_workdir(workdir)
     _join_others()
     # Imported here, so that --help and a wrong flag answer at once.
@@ -129,9 +156,11 @@ def run(_) -> None:
         with told_full_disk(workdir):
             train(_need_config(), workdir)
     elif _MODE.value == "evaluate":
+        from faceparse_jax.checkpoints import told_full_disk
         from faceparse_jax.heldout import evaluate_run
 
-        evaluate_run(workdir, _CHECKPOINT.value, _run_config())
+        with told_full_disk(workdir):
+            evaluate_run(workdir, _CHECKPOINT.value, _run_config())
     elif _MODE.value == "study":
         from faceparse_jax.checkpoints import told_full_disk
         from faceparse_jax.study import run_study
@@ -173,6 +202,9 @@ def main() -> None:
     except Stopped as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_status)
+    except KeyboardInterrupt:  # outside the training steps, which save first
+        print("stopped; next: the same command again", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
 
 
 def _parse(argv: list[str]) -> list[str]:

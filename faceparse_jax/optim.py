@@ -43,7 +43,7 @@ def schedule(
 
     def at(step):
         step = jnp.asarray(step, jnp.float32)
-        start = min(warmup_rate, rate)
+        start = min(warmup_rate, rate)  # a rate of 0 stays 0
         growth = rate / start if start else 1.0
         warm = start * growth ** (step / max(warmup_steps, 1))
         progress = jnp.clip((step - warmup_steps) / max(total_steps - warmup_steps, 1), 0.0, 1.0)

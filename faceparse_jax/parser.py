@@ -116,6 +116,15 @@ class Parser:
         nothing = [None] * len(given)
         images = nothing if image is None else image
         depths = nothing if depth is None else depth
+        lists = isinstance(images, list | tuple) and isinstance(depths, list | tuple)
+        if not lists or len(images) != len(depths):
+            found = f"{len(images)} images, {len(depths)} depth maps" if lists else "one alone"
+            raise InputError(
+                "lists of images and depth maps",
+                found,
+                "two lists of one length",
+                "put None where an image or a depth map is not there",
+            )
         return list(self.stream(zip(images, depths, strict=True), output, probabilities))
 
     def stream(

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from PIL import Image
 
-from faceparse_jax import records, sharding
+from faceparse_jax import config_check, records, sharding
 from faceparse_jax.checkpoints import Checkpoints
 from faceparse_jax.errors import InputError
 from faceparse_jax.job import accept, training_inputs
@@ -50,6 +50,7 @@ def replay(workdir: pathlib.Path, overrides=None) -> dict[str, float]:
         expected = f"a step of the run, 1 to {config.train.steps}"
         raise InputError(str(path), f"step {record['step']}", expected, again)
     if overrides is not None:
+        config_check.check(overrides)
         config.devices = overrides.devices
         config.data.data_dir = overrides.data.data_dir
         config.data.source = overrides.data.source

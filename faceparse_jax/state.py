@@ -23,7 +23,8 @@ class Nets:
     Attributes:
         depth_channels: depth is repeated to this many equal channels for its parser.
         split_statistics: the depth parser keeps batch statistics of translated depth
-            apart from those of real depth, under ``batch_stats['depth_translated']``.
+            apart from those of real depth, under ``batch_stats['depth_translated']``; only
+            where it learns from both.
     """
 
     rgb: nn.Module | None = None
@@ -109,6 +110,14 @@ class Weights:
             "discriminator": self.adversarial,
         }
         return tuple(name for name in NETWORKS if needed[name])
+
+    def real_depth(self) -> bool:
+        """Whether the depth parser learns from real depth."""
+        return bool(self.depth or (self.mutual and not self.depth_rows))
+
+    def translated_depth(self) -> bool:
+        """Whether the depth parser learns from translated depth."""
+        return "translator" in self.networks() and bool(self.e2e or self.mutual)
 
 
 @flax.struct.dataclass

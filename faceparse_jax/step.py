@@ -90,8 +90,7 @@ def _objective(params, batch_stats, data, key, step, *, nets: Nets, weights: Wei
         else:
             translated, stats["translator"] = run("translator", image, dropout=key)
 
-    needs_real = bool(weights.depth or (weights.mutual and not weights.depth_rows))
-    needs_fake = translated is not None and bool(weights.e2e or weights.mutual)
+    needs_real, needs_fake = weights.real_depth(), weights.translated_depth()
     channels = nets.depth_channels
     if needs_real:
         real = jnp.repeat(_fill_rows(depth[own], has_depth[own]), channels, -1)

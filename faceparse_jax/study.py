@@ -189,9 +189,9 @@ def _finished(run: Run, checkpoint: str) -> bool:
     scored = record.get("checkpoint", checkpoint)
     if scored != checkpoint:
         differing.append(f"checkpoint={scored!r} (now {checkpoint!r})")
-    translator = record.get("translator_sha256")
+    translator = record.get("translator_from_sha256")
     if translator and run.teacher and run.teacher.record.exists():
-        now = _read_record(run.teacher).get("parameters_sha256")
+        now = _read_record(run.teacher).get("translator_sha256")
         if now != translator:
             differing.append(f"the translator {translator[:12]} (now {str(now)[:12]})")
     if differing:
@@ -247,8 +247,12 @@ def _record(run: Run, checkpoint: str, scored: Mapping[str, Any]) -> dict[str, A
         "scores": routes,
         "absent": {route: scores["absent"] for route, scores in scored["routes"].items()},
     }
+    if "translator" in trained.variables:
+        # Of the last checkpoint, which is what other runs take it from.
+        last = load_trained(run.folder, "last").variables["translator"]
+        record["translator_sha256"] = provenance.checksum(last)
     if run.teacher:
-        record["translator_sha256"] = _read_record(run.teacher)["parameters_sha256"]
+        record["translator_from_sha256"] = _read_record(run.teacher)["translator_sha256"]
     return record
 
 

@@ -36,6 +36,7 @@ class Cell:
         difference_spread, p_value: standard deviation of that difference, and the
             two-sided paired t-test; None below two common seeds, or where all
             differences are equal.
+        pairs: seeds that both have.
     """
 
     by_seed: Mapping[int, float]
@@ -44,6 +45,7 @@ class Cell:
     difference: float | None = None
     difference_spread: float | None = None
     p_value: float | None = None
+    pairs: int = 0
 
     @property
     def count(self) -> int:
@@ -60,13 +62,12 @@ def cell(values: Mapping[int, float], baseline: Mapping[int, float] | None) -> C
         return plain
     pairs = np.array([(values[seed], baseline[seed]) for seed in common])
     differences = pairs[:, 0] - pairs[:, 1]
-    difference = float(differences.mean())
+    plain = dataclasses.replace(plain, difference=float(differences.mean()), pairs=len(common))
     if len(common) < 2 or np.ptp(differences) == 0:
-        return dataclasses.replace(plain, difference=difference)
+        return plain
     test = stats.ttest_rel(pairs[:, 0], pairs[:, 1])
     return dataclasses.replace(
         plain,
-        difference=difference,
         difference_spread=float(differences.std(ddof=1)),
         p_value=float(test.pvalue),
     )
@@ -108,6 +109,8 @@ def _text(cell: Cell | None, seeds: int) -> str:
         if cell.difference_spread is not None:
             inner[0] += f" ± {cell.difference_spread:.1f}"
             inner.append(f"p {cell.p_value:.2g}")
+        if cell.pairs < cell.count:
+            inner.append(f"difference over {cell.pairs}")
     if cell.count < seeds:
         inner.append(f"{cell.count} of {seeds} seeds")
     return f"{text} ({', '.join(inner)})" if inner else text

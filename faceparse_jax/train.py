@@ -1,5 +1,6 @@
 """The training run, read top to bottom."""
 
+import errno
 import functools
 import pathlib
 import sys
@@ -47,7 +48,15 @@ def claim_workdir(workdir: pathlib.Path, config: dict[str, Any], write: bool = T
                 "give the same config to resume, or another --workdir",
             )
     if write:
-        evaluate.write_json(path, config)
+        try:
+            evaluate.write_json(path, config)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            raise InputError(
+                f"--workdir {workdir}", error.strerror, "a folder to write to",
+                "choose another --workdir, or change its permissions",
+            ) from error  # fmt: skip
 
 
 def train(config, workdir: pathlib.Path) -> dict[str, float]:
@@ -121,9 +130,12 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
                 )
                 last_scores = evaluate.scalars(counts, scheme)
                 logs.scalars(number, last_scores)
+                # A translator alone has no score: its latest state is the best.
                 score = last_scores.get(f"validation/{job.best_route}/f1/mean", 0.0)
-                if meta["best"] is None or score > meta["best"]["score"]:
-                    meta |= {"best": {"step": number, "score": score}, "seen": tally.record()}
+                best = meta["best"]
+                if best is None or score > best["score"] or not job.best_route:
+                    best = {"step": number, "score": score} | job.best_by()
+                    meta |= {"best": best, "seen": tally.record()}
                     checkpoints.save_best(state, meta)
             if lead and (number % config.log.pictures_every == 0 or number == total):
                 examples = next(job.validation_batches())
@@ -137,7 +149,8 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
             if number % config.checkpoint.every == 0 or number == total or stop:
                 watch.look()
                 checkpoints.save(state, meta | {"seen": tally.record()})
-            if stop and number < total:
+            # After the last step too: a study would go on with its next run.
+            if stop:
                 checkpoints.wait()
                 raise Stopped(workdir, number, stop)
             if evaluated:

@@ -91,3 +91,13 @@ def test_every_shipped_config_is_one_of_the_base_and_runs(module):
     assert from_config.optimizers(config).keys() >= {"rgb", "depth", "translator"}
     assert from_config.augment(config, labels.CELEBAMASK_HQ).crop == config.augment.crop
     assert pathlib.Path(config.data.data_dir).name
+
+
+def test_statistics_are_split_only_where_both_kinds_of_depth_teach():
+    config = base.get_config()
+    config.model.depth_statistics = "split"
+    assert from_config.nets(config, 19).split_statistics
+    for weights in ({"e2e": 0.0, "mutual": 0.0}, {"depth": 0.0, "mutual": 0.0}):
+        with config.loss.unlocked():
+            config.loss.update({"e2e": 1.0, "depth": 1.0, "mutual": 0.1} | weights)
+        assert not from_config.nets(config, 19).split_statistics

@@ -1,5 +1,7 @@
 """Runs that are stopped, whose checkpoints are damaged, or whose loss is not finite."""
 
+import contextlib
+import errno
 import json
 import pathlib
 import re
@@ -78,6 +80,50 @@ def test_a_signal_saves_and_the_same_command_goes_on(
     assert signal.getsignal(signal.SIGINT) is before
     train.train(config, tmp_path / "run")
     same_end(tmp_path / "run", whole)
+
+
+def test_a_signal_after_the_last_step_is_not_lost(data_dir, cut, whole, monkeypatch):
+    @contextlib.contextmanager
+    def late():
+        yield lambda step: signal.SIGTERM if step == 4 else 0
+
+    monkeypatch.setattr(train, "signals", late)
+    with pytest.raises(Stopped, match="saved at step 4"):
+        train.train(small_config(data_dir), cut)
+    same_end(cut, whole)
+
+
+def test_the_best_checkpoint_that_a_state_names_is_written_before_it(data_dir, whole, tmp_path):
+    job = accept(small_config(data_dir))
+    with checkpoints.Checkpoints(whole, 3, read_only=True) as saved:
+        state, meta = job.begin(saved)
+    order = []
+    with checkpoints.Checkpoints(tmp_path / "run", 3) as made:
+        made._best.wait_until_finished = lambda: order.append("best is written")
+        made._last.save = lambda *_, **__: order.append("last begins")
+        made.save(state, meta)
+    assert order[:2] == ["best is written", "last begins"]
+
+
+def test_another_measure_of_the_best_begins_anew(data_dir, whole, capsys):
+    config = small_config(data_dir)
+    found = {}
+    for size in (0, 32):
+        config.eval.label_size = size
+        with checkpoints.Checkpoints(whole, 3, read_only=True) as saved:
+            found[size] = accept(config).begin(saved)[1]["best"]
+    assert found[0] | {"score": 0} == {"step": 4, "score": 0, "route": "rgb", "label_size": 0}
+    assert found[32] is None
+    assert "chosen anew, by route rgb, label_size 32" in capsys.readouterr().err
+
+
+def test_a_workdir_that_cannot_be_written_is_told(data_dir, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(train.evaluate, "write_json", refuse)
+    with pytest.raises(InputError, match="Permission denied, expected a folder to write to"):
+        train.claim_workdir(tmp_path / "run", small_config(data_dir).to_dict())
 
 
 def _files(folder: pathlib.Path) -> list[pathlib.Path]:

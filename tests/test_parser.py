@@ -114,6 +114,10 @@ def test_a_list_gives_what_its_items_give_alone(parser):
         np.testing.assert_array_equal(result.label, alone.label)
         np.testing.assert_allclose(result.confidence, alone.confidence, atol=1e-5)
     assert parser(image=[]) == []
+    with pytest.raises(InputError, match="found 5 images, 4 depth maps, expected two lists"):
+        parser(image=photos, depth=depths[:4])
+    with pytest.raises(InputError, match="found one alone, expected two lists"):
+        parser(image=photos, depth=depths[1])
 
 
 def test_depth_of_another_size_and_of_16_bits_fits_its_image(parser):

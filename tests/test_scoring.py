@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from faceparse_jax import boundaries, evaluate, labels, metrics, scoring
+from faceparse_jax import boundaries, evaluate, heldout, labels, metrics, scoring
 from faceparse_jax.convert import class_matrix
 from faceparse_jax.data import batches, pipeline
 from faceparse_jax.evaluate import scoring_for
@@ -243,3 +243,18 @@ def test_scoring_is_a_value():
 def test_routes_of_an_iterator_are_those_of_its_list():
     assert evaluate.routes(iter(["depth"])) == ["depth"]
     assert evaluate.routes(iter(["rgb", "depth", "translator"])) == list(evaluate.ROUTES)
+
+
+def test_the_first_examples_come_from_several_batches_on_one_canvas():
+    def batch(rows, side, mask):
+        label = np.full((rows, side, side), side, np.uint8)
+        return {"image": np.zeros((rows, 8, 8, 3)), "label": label, "mask": np.array(mask)}
+
+    batches = [batch(2, 4, [True, True]), batch(2, 6, [True, False]), batch(2, 9, [True, True])]
+    found = heldout._first(iter(batches), 3)
+    assert found["image"].shape == (3, 8, 8, 3)
+    assert found["label"].shape == (3, 9, 9)
+    assert found["label"][:, 0, 0].tolist() == [4, 4, 6]
+    assert (found["label"][0, 4:] == labels.IGNORE).all()
+    everything = heldout._first(iter(batches), 99)
+    assert everything["label"][:, 0, 0].tolist() == [4, 4, 6, 9, 9]

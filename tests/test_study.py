@@ -60,6 +60,9 @@ def test_a_frozen_translator_stays_as_it_was(finished):
         for arm in ("translation_apart", "translator")
     )
     assert provenance.checksum(apart) == provenance.checksum(alone)
+    records = json.loads((folder / "record.json").read_text())["runs"]
+    taken = records["runs/translation_apart/50_depth/seed_0"]["translator_from_sha256"]
+    assert taken == provenance.checksum(alone)
 
 
 def test_finished_runs_are_skipped_and_another_config_is_refused(finished, capsys, monkeypatch):
@@ -114,13 +117,13 @@ def test_a_record_of_another_form_is_refused(values, says, copied):
 def test_a_run_that_used_another_translator_is_not_finished(copied, monkeypatch, capsys):
     config, folder = copied
     record = folder / "runs/translator/50_depth/seed_0/record.json"
-    edit(record, parameters_sha256="another")
+    edit(record, translator_sha256="another")
     with pytest.raises(InputError, match=r"found a finished run with the translator \w+ \(now ano"):
         run_study(config, folder)
     # Its translator is trained anew: told when that is done.
     record.unlink()
     monkeypatch.setattr(
-        study, "_execute", lambda run, _: edit_new(run.record, folder, parameters_sha256="another")
+        study, "_execute", lambda run, _: edit_new(run.record, folder, translator_sha256="another")
     )
     with pytest.raises(InputError, match=r"1 of 3 runs failed: translation apart.*the translator"):
         run_study(config, folder)

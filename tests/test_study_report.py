@@ -41,6 +41,7 @@ def test_statistics_pair_the_seeds_that_both_have():
     other = results("other", "c", [0.4, 0.2, 0.9], seeds=[2, 0, 1])
     cell = study_report.cells(base + other, "rgb", "f1/mean", "base")["other"]["c"]
     assert (cell.count, cell.difference) == (3, pytest.approx(0))
+    assert study_report._text(cell, 3).endswith("(+0.0 ± 14.1, p 1, difference over 2)")
     single = results("other", "c", [0.4], seeds=[2])
     cell = study_report.cells(base + single, "rgb", "f1/mean", "base")["other"]["c"]
     assert (cell.spread, cell.p_value) == (None, None)
