@@ -132,7 +132,13 @@ def _check_inputs(inputs: Sequence[Input], parser: Parser, output: str | None) -
 
 def _check_out(out: pathlib.Path, inputs: Sequence[Input], places: Sequence[pathlib.Path]) -> None:
     """Refuses a folder in which something would be lost."""
-    if out.exists() and not out.is_dir():
+    try:
+        in_the_way = out.exists() and not out.is_dir()
+    except OSError as error:  # a name that no folder can have
+        raise InputError(
+            str(out), error.strerror, "a folder to write to", "choose another --out"
+        ) from error
+    if in_the_way:
         raise InputError(str(out), "a file", "a folder to write to", "choose another --out")
     if out.resolve() in {place.resolve() for place in places}:
         raise InputError(

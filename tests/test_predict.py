@@ -146,6 +146,11 @@ def test_an_input_is_never_replaced_by_its_own_result(parser, photos):
     assert translated.exists()
 
 
+def test_a_folder_name_that_cannot_be_is_refused(parser, photos):
+    with pytest.raises(InputError, match="too long, expected a folder to write to"):
+        predict_files(parser, photos / "images", None, photos / ("a" * 300))
+
+
 def test_files_that_cannot_be_told_apart_or_paired_are_refused(parser, photos):
     images, depths, out = photos / "images", photos / "depths", photos / "out"
     nowhere, empty = photos / "nowhere", photos / "empty"
