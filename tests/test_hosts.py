@@ -209,7 +209,7 @@ def test_evaluation_is_the_same_to_the_last_integer(data_dir, pair_run):
         (["--processes=2"], "--process=0..N-1"),
         (["--coordinator=localhost:1", "--processes=2", "--process=2"], "--process=0..N-1"),
         (["--coordinator=auto"], "a cluster that JAX knows"),
-        (["--coordinator=auto", "--mode=predict"], "one process"),
+        (["--coordinator=auto", "--mode=study"], "one process"),
     ],
 )
 def test_flags_that_do_not_fit_together_are_refused(flags, says, tmp_path, monkeypatch):
