@@ -35,9 +35,8 @@ def get_config() -> ConfigDict:
     c.model.backbone = 18  # ResNet-18, 34 or 50
     c.model.width = 1.0  # factor on the parsers' channels
     c.model.depth_channels = 3  # depth enters its parser as 3 equal channels, or 1
-    c.model.depth_statistics = (
-        "shared"  # BatchNorm of real and translated depth, where both teach; or "split"
-    )
+    # BatchNorm of real and translated depth, where both teach; or "split".
+    c.model.depth_statistics = "shared"
     c.model.translator_features = 64  # of the U-Net's first level
     c.model.translator_dropout = 0.0
     c.model.discriminator_features = 64

@@ -138,6 +138,7 @@ def evaluate_run(workdir: pathlib.Path, which: str, overrides=None) -> dict[str,
         config.devices = overrides.devices
         config.data.data_dir = overrides.data.data_dir
         config.data.source = overrides.data.source
+    config_check.check(config)
     mesh = sharding.make_mesh(config.devices)
     variables = sharding.replicate(run.variables, mesh)
     own = f"{config.data.name}/{config.data.config}"

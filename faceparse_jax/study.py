@@ -249,8 +249,8 @@ def _record(run: Run, checkpoint: str, scored: Mapping[str, Any]) -> dict[str, A
     }
     if "translator" in trained.variables:
         # Of the last checkpoint, which is what other runs take it from.
-        last = load_trained(run.folder, "last").variables["translator"]
-        record["translator_sha256"] = provenance.checksum(last)
+        last = trained if checkpoint == "last" else load_trained(run.folder, "last")
+        record["translator_sha256"] = provenance.checksum(last.variables["translator"])
     if run.teacher:
         record["translator_from_sha256"] = _read_record(run.teacher)["translator_sha256"]
     return record
