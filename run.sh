@@ -70,7 +70,7 @@ demo() {
   say_and_run "$python" -m faceparse_jax.main --config configs/synthetic_heads.py \
     --workdir "$out/run" --config.data.data_dir="$out/data"
   say_and_run "$python" -m faceparse_jax.main --mode evaluate --workdir "$out/run"
-  say_and_run "$python" -m tfds_builders.synthetic_heads.export --out "$out/heads" --count 4
+  say_and_run "$python" -m faceparse_jax.data.synthetic.export --out "$out/heads" --count 4
   say_and_run "$python" -m faceparse_jax.main --mode predict --workdir "$out/run" \
     --image "$out/heads/images" --out "$out/parsed"
   cp "$out/run/evaluation/test_best.png" "$out/contact_sheet.png"
@@ -100,7 +100,7 @@ make_depth() {
   own=$(cd "$own" && pwd)
   export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
   cd "$caller"  # for which the user's paths are meant
-  exec "$own/bin/python" -m tfds_builders.make_depth "$@"
+  exec "$own/bin/python" -m faceparse_jax.data.make_depth "$@"
 }
 
 case ${1:-demo} in

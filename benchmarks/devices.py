@@ -23,10 +23,11 @@ import jax
 import numpy as np
 
 from configs import base, synthetic_heads
-from faceparse_jax import evaluate, sharding, tables
-from faceparse_jax.checkpoints import Checkpoints
-from faceparse_jax.job import accept, training_inputs
-from faceparse_jax.scoring import Scoring
+from faceparse_jax.checkpoints.store import Checkpoints
+from faceparse_jax.evaluation import counting
+from faceparse_jax.evaluation.scoring import Scoring
+from faceparse_jax.runtime import sharding, tables
+from faceparse_jax.training.setup import accept, training_inputs
 from tfds_builders.build import build
 
 # (what the table calls it, devices, whether the first parameters are moved)
@@ -96,8 +97,8 @@ def main() -> None:
                 # Counting is compared for the networks of one device.
                 networks = networks or variables
                 scoring = Scoring(job.train_split.scheme.num_classes)
-                counts, _ = evaluate.count(
-                    evaluate.make_eval_step(job.nets, scoring, job.mesh),
+                counts, _ = counting.count(
+                    counting.make_eval_step(job.nets, scoring, job.mesh),
                     sharding.replicate(networks, job.mesh),
                     job.validation_batches(),
                     job.mesh,

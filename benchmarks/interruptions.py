@@ -16,8 +16,8 @@ import subprocess
 import sys
 import time
 
-from faceparse_jax import tables
-from faceparse_jax.checkpoints import read_meta
+from faceparse_jax.checkpoints.store import read_meta
+from faceparse_jax.runtime import tables
 
 STEPS = 40
 _CONFIG = (

@@ -14,9 +14,9 @@ import pathlib
 import tempfile
 
 from configs import synthetic_heads
-from faceparse_jax import tables
-from faceparse_jax import train as run
-from faceparse_jax.logs import Logs
+from faceparse_jax.runtime import tables
+from faceparse_jax.training import loop as run
+from faceparse_jax.training.logs import Logs
 from tfds_builders.build import build
 
 

@@ -4,7 +4,7 @@
         --size 512 --torch_python OTHER_ENVIRONMENT/bin/python
 
 One run, one set of files: decoding with tf.data, its cache, arrays in memory-mapped files
-(where `tfds_builders.arrays` has written them) and, given an interpreter that has PyTorch
+(where `faceparse_jax.data.decode` has written them) and, given an interpreter that has PyTorch
 and Pillow, torch's DataLoader on the same JPEG and PNG files. Prints the median over
 windows of batches and the 10th and 90th percentile, in rounds, so that a disturbance of
 the machine meets all alike.
@@ -24,7 +24,7 @@ import numpy as np
 # Run as a file, from a checkout that is not installed.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from faceparse_jax.data import arrays, pipeline, stored
+from faceparse_jax.data import arrays_reader, tfds_files, tfds_reader
 from faceparse_jax.errors import InputError
 
 DISCARD = 8
@@ -64,9 +64,9 @@ def torch_windows(folder: pathlib.Path, flags) -> Iterator[float]:
         process.kill()
 
 
-def write_files(split: pipeline.Split, folder: pathlib.Path) -> None:
+def write_files(split: tfds_reader.Split, folder: pathlib.Path) -> None:
     """The split's encoded images as files, as a PyTorch user would have them."""
-    for row, example in stored.encoded_examples(split):
+    for row, example in tfds_files.encoded_examples(split):
         for key, end in (("image", "jpg"), ("depth", "png"), ("label", "png")):
             (folder / f"{row:06d}_{key}.{end}").write_bytes(example[key])
 
@@ -85,15 +85,15 @@ def main() -> None:
     parser.add_argument("--torch_python", help="an interpreter with PyTorch and Pillow")
     parser.add_argument("--torch_workers", type=int, default=2)
     flags = parser.parse_args()
-    split = pipeline.open_split(flags.name, flags.config, flags.split, flags.data_dir)
+    split = tfds_reader.open_split(flags.name, flags.config, flags.split, flags.data_dir)
     options = {"batch_size": flags.batch, "size": flags.size, "seed": 0}
-    decode = pipeline.train_batches(split, shuffle_buffer=flags.shuffle_buffer, **options)
+    decode = tfds_reader.train_batches(split, shuffle_buffer=flags.shuffle_buffer, **options)
     ways = {
         "tf.data, decoding": windows(decode, flags),
-        "tf.data, cached": windows(pipeline.train_batches(split, cache=True, **options), flags),
+        "tf.data, cached": windows(tfds_reader.train_batches(split, cache=True, **options), flags),
     }
-    if (arrays.folder(split, flags.size) / "split.json").exists():
-        ways["arrays"] = windows(arrays.train_batches(split, **options), flags)
+    if (arrays_reader.folder(split, flags.size) / "split.json").exists():
+        ways["arrays"] = windows(arrays_reader.train_batches(split, **options), flags)
     print(
         f"{split.name}/{split.config} {split.num_examples} examples, {flags.size} px, "
         f"batch {flags.batch}, {flags.windows} windows of {flags.batches_per_window} batches"

@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
     c.data.size = 512  # side that images are resized to, in pixels
     c.data.shuffle_buffer = 2048  # undecoded examples held for shuffling; of "tfds"
     c.data.cache = False  # keep the decoded split in memory (small sets); of "tfds"
-    c.data.source = "tfds"  # or "arrays": decoded files of tfds_builders.arrays, no TensorFlow
+    c.data.source = "tfds"  # or "arrays": decoded files of faceparse_jax.data.decode, no TensorFlow
     # Shares of the training examples that keep depth and label: nested, by a hash of the id.
     c.data.depth_fraction = 1.0
     c.data.label_fraction = 1.0

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 import ml_collections
 
-from faceparse_jax import config_check
+from faceparse_jax.checkpoints.state import Nets, Weights
+from faceparse_jax.config import check
 from faceparse_jax.data.augment import Augment
 from faceparse_jax.data.scarcity import rows_drawn
 from faceparse_jax.errors import InputError
 from faceparse_jax.labels import Scheme
 from faceparse_jax.models.bisenet import BiSeNet
 from faceparse_jax.models.pix2pix import PatchGAN, UNet, unet_levels
-from faceparse_jax.optim import Optimizer, gan_direction, parser_direction, schedule
-from faceparse_jax.state import Nets, Weights
+from faceparse_jax.training.optim import Optimizer, gan_direction, parser_direction, schedule
 
 Config = ml_collections.ConfigDict | ml_collections.FrozenConfigDict
 
@@ -67,9 +67,9 @@ def weights(config: Config) -> Weights:
     """The terms' weights.
 
     Raises:
-        InputError: what `config_check.check` refuses, no term at all, or an unknown kind.
+        InputError: what `config.check` refuses, no term at all, or an unknown kind.
     """
-    config_check.check(config)
+    check(config)
     loss = config.loss
     _choice(config, "loss.mutual_kind", ("kl", "l2", "pseudo"))
     _choice(config, "loss.mutual_students", ("both", "rgb", "depth"))

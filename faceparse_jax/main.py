@@ -137,7 +137,7 @@ def _join_others() -> None:
             "one process",
             "leave them out; several processes train and evaluate",
         )
-    from faceparse_jax import hosts
+    from faceparse_jax.runtime import hosts
 
     hosts.join(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value, _WAIT.value)
 
@@ -149,30 +149,30 @@ def run(_) -> None:
     _join_others()
     # Imported here, so that --help and a wrong flag answer at once.
     if _MODE.value == "train":
-        from faceparse_jax.checkpoints import told_full_disk
-        from faceparse_jax.train import train
+        from faceparse_jax.checkpoints.store import told_full_disk
+        from faceparse_jax.training.loop import train
 
         _run_config()
         with told_full_disk(workdir):
             train(_need_config(), workdir)
     elif _MODE.value == "evaluate":
-        from faceparse_jax.checkpoints import told_full_disk
-        from faceparse_jax.heldout import evaluate_run
+        from faceparse_jax.checkpoints.store import told_full_disk
+        from faceparse_jax.evaluation.evaluate import evaluate_run
 
         with told_full_disk(workdir):
             evaluate_run(workdir, _CHECKPOINT.value, _run_config())
     elif _MODE.value == "study":
-        from faceparse_jax.checkpoints import told_full_disk
-        from faceparse_jax.study import run_study
+        from faceparse_jax.checkpoints.store import told_full_disk
+        from faceparse_jax.studies.study import run_study
 
         with told_full_disk(workdir):
             run_study(_need_config(), workdir)
     elif _MODE.value == "replay":
-        from faceparse_jax.replay import replay
+        from faceparse_jax.training.replay import replay
 
         replay(workdir, _run_config())
     else:
-        from faceparse_jax.predict import load, predict_files
+        from faceparse_jax.prediction.files import load, predict_files
 
         if _OUT.value is None or (_IMAGE.value is None and _DEPTH.value is None):
             raise InputError(

@@ -108,7 +108,12 @@ def _serve() -> None:
     jobs = json.load(sys.stdin)
     modules = {name: importlib.import_module(name) for name in {job["module"] for job in jobs}}
     # What the commands import late; JAX itself is not started before the fork.
-    for name in ("tensorflow", "tensorflow_datasets", "orbax.checkpoint", "faceparse_jax.study"):
+    for name in (
+        "tensorflow",
+        "tensorflow_datasets",
+        "orbax.checkpoint",
+        "faceparse_jax.studies.study",
+    ):
         importlib.import_module(name)
     print(json.dumps([_forked(modules[job["module"]], job) for job in jobs]))
 

@@ -8,8 +8,9 @@ import zipfile
 import numpy as np
 from PIL import Image
 
-from faceparse_jax import convert, labels
+from faceparse_jax import labels
 from faceparse_jax.data.synthetic import render_head
+from faceparse_jax.labels import conversion
 
 SIZE = 64
 # Image ids and their numbers in CelebA, on both sides of each border of the splits.
@@ -74,7 +75,7 @@ def _photo(path: pathlib.Path, key: int, shape: tuple[int, int] | None = None) -
 
 def eleven(key: int, scheme: labels.Scheme) -> np.ndarray:
     """The head's label in the ids of LaPa or Helen."""
-    return convert.label_map(head(key)["label"][..., 0], labels.CELEBAMASK_HQ, scheme)
+    return conversion.label_map(head(key)["label"][..., 0], labels.CELEBAMASK_HQ, scheme)
 
 
 # Sides of the crops: photographs of LaPa and Helen differ in size.

@@ -4,10 +4,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from faceparse_jax.data.augment import normalise_image
+from faceparse_jax.checkpoints.state import Nets
+from faceparse_jax.images.normalise import normalise_image
 from faceparse_jax.labels import CELEBAMASK_HQ
-from faceparse_jax.predict import Parser
-from faceparse_jax.state import Nets
+from faceparse_jax.prediction.files import Parser
 
 SIZE = 32
 COLOURS = np.array(CELEBAMASK_HQ.colours, np.uint8)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from faceparse_jax.data import augment as A
+from faceparse_jax.images import normalise as N
 from faceparse_jax.labels import CELEBAMASK_HQ, IGNORE
 
 RNG = np.random.default_rng(1)
@@ -32,8 +33,8 @@ def test_identity_without_any_change():
     data = batch()
     out = run(0, data, crop=SIZE)
     np.testing.assert_array_equal(out["label"], data["label"])
-    np.testing.assert_allclose(out["image"], A.normalise_image(jnp.asarray(data["image"])))
-    np.testing.assert_allclose(out["depth"], A.normalise_depth(jnp.asarray(data["depth"])))
+    np.testing.assert_allclose(out["image"], N.normalise_image(jnp.asarray(data["image"])))
+    np.testing.assert_allclose(out["depth"], N.normalise_depth(jnp.asarray(data["depth"])))
 
 
 def test_16_bit_depth_is_augmented_as_its_8_bit_twin_and_keeps_finer_steps():
@@ -62,7 +63,7 @@ def test_flip_is_an_involution_and_swaps_sides():
     }
     twice = run(0, again, crop=SIZE, flip=1.0)
     np.testing.assert_array_equal(twice["label"], data["label"])
-    np.testing.assert_allclose(twice["depth"], A.normalise_depth(jnp.asarray(data["depth"])))
+    np.testing.assert_allclose(twice["depth"], N.normalise_depth(jnp.asarray(data["depth"])))
 
 
 def test_crop_is_a_window_of_the_input():
@@ -90,7 +91,7 @@ def test_everything_moves_together(seed):
     inside = out["label"] != IGNORE
     assert set(np.unique(out["label"][inside])) <= set(range(19))
     depth = (out["depth"][..., 0] + 1) * 127.5
-    colour = (out["image"] * A.IMAGE_STD + A.IMAGE_MEAN)[..., 0] * 25.5
+    colour = (out["image"] * N.IMAGE_STD + N.IMAGE_MEAN)[..., 0] * 25.5
     # Depth and colour share their weights; undoing the mirror makes labels agree too.
     np.testing.assert_allclose((depth - 100)[inside], colour[inside], atol=1e-2)
     unmirrored = np.asarray(MIRROR)[np.where(inside, out["label"], 0)]
@@ -103,7 +104,7 @@ def test_outside_the_frame_is_ignored():
     out = run(0, batch(), crop=2 * SIZE, scales=(1.0,))
     inside = out["label"] != IGNORE
     assert inside.sum() == 4 * SIZE * SIZE
-    assert np.all(out["depth"][~inside] == A.NO_DEPTH)
+    assert np.all(out["depth"][~inside] == N.NO_DEPTH)
     assert np.all(out["image"][~inside] == 0)
 
 
@@ -121,7 +122,7 @@ def test_jitter_stays_in_range_and_leaves_label_and_depth():
     np.testing.assert_array_equal(plain["label"], jittered["label"])
     np.testing.assert_array_equal(plain["depth"], jittered["depth"])
     assert not np.allclose(plain["image"], jittered["image"])
-    restored = jittered["image"] * A.IMAGE_STD + A.IMAGE_MEAN
+    restored = jittered["image"] * N.IMAGE_STD + N.IMAGE_MEAN
     assert restored.min() > -1e-5
     assert restored.max() < 1 + 1e-5
 
@@ -137,5 +138,5 @@ def test_a_row_does_not_depend_on_the_batch_around_it():
 
 def test_depth_round_trip():
     depth = jnp.arange(256, dtype=jnp.uint8).reshape(1, 16, 16, 1)
-    np.testing.assert_array_equal(A.depth_to_u8(A.normalise_depth(depth)), depth)
-    assert A.normalise_depth(depth)[0, 0, 0, 0] == A.NO_DEPTH
+    np.testing.assert_array_equal(N.depth_to_u8(N.normalise_depth(depth)), depth)
+    assert N.normalise_depth(depth)[0, 0, 0, 0] == N.NO_DEPTH

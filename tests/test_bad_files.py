@@ -16,6 +16,9 @@ from tests import bad_input, dummy_archives
 from tests.bad_input import BUILD, Case, nothing
 from tests.dummy_archives import encode
 
+DECODE, MAKE_DEPTH = "faceparse_jax.data.decode", "faceparse_jax.data.make_depth"
+COMPARE = "faceparse_jax.studies.compare"
+
 CELEBA = "CelebAMask-HQ"
 PHOTO = f"{CELEBA}/CelebA-HQ-img/1.jpg"
 MASK = f"{CELEBA}/CelebAMask-HQ-mask-anno/0/00001_skin.png"
@@ -293,28 +296,28 @@ CASES = [
            make=lambda f: (L(f), f.joinpath("file").write_text("x"))),
     _words("a check of nothing", "build command", "neither LaPa", BUILD, "--name=lapa_d", "--check",
            "--manual_dir={folder}"),
-    _words("no prepared dataset", "arrays command", "tfds_builders.build", "tfds_builders.arrays",
+    _words("no prepared dataset", "arrays command", "tfds_builders.build", DECODE,
            "--name=lapa_d", "--config=official", "--size=64", "--data_dir={folder}"),
-    _words("a side of 8", "arrays command", "at least 16", "tfds_builders.arrays",
+    _words("a side of 8", "arrays command", "at least 16", DECODE,
            "--name=lapa_d", "--config=official", "--size=8"),
-    _words("a word for a side", "arrays command", "large", "tfds_builders.arrays",
+    _words("a word for a side", "arrays command", "large", DECODE,
            "--name=lapa_d", "--config=official", "--size=large"),
-    _words("no config", "arrays command", "--config", "tfds_builders.arrays", "--name=lapa_d",
+    _words("no config", "arrays command", "--config", DECODE, "--name=lapa_d",
            "--size=64"),
-    _words("no MediaPipe", "make_depth command", "MediaPipe", "tfds_builders.make_depth",
+    _words("no MediaPipe", "make_depth command", "MediaPipe", MAKE_DEPTH,
            "--images={folder}", "--out={folder}/out"),
-    _words("12 bits", "make_depth command", "invalid choice: 12", "tfds_builders.make_depth",
+    _words("12 bits", "make_depth command", "invalid choice: 12", MAKE_DEPTH,
            "--images={folder}", "--out={folder}/out", "--bits=12"),
-    _words("an unknown scheme", "make_depth command", "cityscapes", "tfds_builders.make_depth",
+    _words("an unknown scheme", "make_depth command", "cityscapes", MAKE_DEPTH,
            "--images={folder}", "--out={folder}/out", "--scheme=cityscapes"),
-    _words("a record that is missing", "compare command", "No such file", "faceparse_jax.compare",
+    _words("a record that is missing", "compare command", "No such file", COMPARE,
            "{folder}/a.json", "{folder}/b.json"),
-    _words("a record that is no JSON", "compare command", "a.json", "faceparse_jax.compare",
+    _words("a record that is no JSON", "compare command", "a.json", COMPARE,
            "{folder}/a.json", "{folder}/a.json", make=lambda f: (f / "a.json").write_text("")),
-    _words("a record that is a list", "compare command", "no JSON object", "faceparse_jax.compare",
+    _words("a record that is a list", "compare command", "no JSON object", COMPARE,
            "{folder}/a.json", "{folder}/a.json",
            make=lambda f: (f / "a.json").write_text("[]")),
-    _words("one record", "compare command", "records", "faceparse_jax.compare", "{folder}/a.json"),
+    _words("one record", "compare command", "records", COMPARE, "{folder}/a.json"),
 ]  # fmt: skip
 
 

@@ -8,9 +8,9 @@ import shutil
 import numpy as np
 import pytest
 
-from faceparse_jax import config_check
+from faceparse_jax.config import RANGES, check, inside
 from faceparse_jax.errors import InputError
-from faceparse_jax.train import train
+from faceparse_jax.training.loop import train
 from tests import bad_input
 from tests.bad_input import MAIN, Case, nothing
 from tests.dummy_archives import encode
@@ -158,7 +158,7 @@ CASES = [
     _config("no such config of the dataset", "farl", "data.config=farl"),
     _config("data that are not prepared", "tfds_builders.build", "data.data_dir={folder}"),
     _config("no such source", "source", "data.source=webdataset"),
-    _config("arrays that are not written", "tfds_builders.arrays", "data.source=arrays"),
+    _config("arrays that are not written", "faceparse_jax.data.decode", "data.source=arrays"),
     _config("a batch of none", "train.batch", "train.batch=0"),
     _config("a batch that devices cannot share", "train.batch", "train.batch=5", "devices=2"),
     _config("more devices than there are", "devices", "devices=99"),
@@ -308,10 +308,10 @@ def test_one_sentence_and_nothing_written(case, outcomes):
     bad_input.check(case, outcomes[case.name])
 
 
-@pytest.mark.parametrize("key", config_check.RANGES)
+@pytest.mark.parametrize("key", RANGES)
 def test_every_range_is_kept(key, tmp_path):
     """Just outside each end of each interval."""
-    interval = config_check.RANGES[key]
+    interval = RANGES[key]
     low, high = (float(end) for end in interval[1:-1].split(","))
     outside = [low if interval[0] == "(" else low - 1]
     outside += [high if interval[-1] == ")" else high + 1] if np.isfinite(high) else []
@@ -320,9 +320,9 @@ def test_every_range_is_kept(key, tmp_path):
         kind = type(config.to_dict()[key] if "." not in key else _get(config, key))
         config.update_from_flattened_dict({key: kind(value)})
         with pytest.raises(InputError, match=key):
-            config_check.check(config)
-    assert not config_check.inside(float("nan"), interval)
-    config_check.check(tiny_config(tmp_path))
+            check(config)
+    assert not inside(float("nan"), interval)
+    check(tiny_config(tmp_path))
 
 
 def _get(config, key):

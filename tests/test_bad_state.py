@@ -9,7 +9,8 @@ import shutil
 import numpy as np
 import pytest
 
-from faceparse_jax.train import train
+from faceparse_jax.data import decode as arrays_command
+from faceparse_jax.training.loop import train
 from tests import bad_input
 from tests.bad_input import BUILD, MAIN, Case, nothing
 from tests.test_bad_files import half, npy
@@ -32,7 +33,6 @@ from tests.test_bad_runs import (
     step,
 )
 from tests.test_interruptions import small_config
-from tfds_builders import arrays as arrays_command
 
 PLACE = "synthetic_heads/tiny/1.0.0"
 TRAIN = "synthetic_heads-train.tfrecord-00000-of-00001"
@@ -119,7 +119,12 @@ def _labels(name, says, damage):
 
 
 def _decode(name, says, damage, size="32"):
-    words = ["tfds_builders.arrays", "--name=synthetic_heads", "--config=tiny", f"--size={size}"]
+    words = [
+        "faceparse_jax.data.decode",
+        "--name=synthetic_heads",
+        "--config=tiny",
+        f"--size={size}",
+    ]
     words.append("--data_dir={folder}/data")
     return Case(f"arrays command: {name}", "arrays command", prepared(damage), words, says)
 
@@ -167,7 +172,7 @@ def in_the_way(name: str):
 
 
 def _export(name, says, *words, make=nothing):
-    command = ["tfds_builders.synthetic_heads.export", "--out={folder}/out", *words]
+    command = ["faceparse_jax.data.synthetic.export", "--out={folder}/out", *words]
     return Case(f"export command: {name}", "export command", make, command, says)
 
 

@@ -13,13 +13,13 @@ import sys
 import numpy as np
 import pytest
 
-from faceparse_jax import letterbox
-from faceparse_jax.data import arrays, batches, pipeline, source
+from faceparse_jax.data import arrays_reader, batches, reader, tfds_reader
+from faceparse_jax.data import decode as arrays_command
 from faceparse_jax.data.scarcity import Scarcity, hashed, pools, scarce
 from faceparse_jax.errors import InputError
+from faceparse_jax.images import letterbox
 from tests.conftest import ROOT
 from tests.dummy_archives import SHAPES, lapa
-from tfds_builders import arrays as arrays_command
 from tfds_builders import build
 
 IDS = [str(n) for n in range(20_000)]
@@ -99,7 +99,7 @@ def same(a, b):
 
 
 def both(heads, name):
-    return [source.module(k).open_split("synthetic_heads", "tiny", name, heads) for k in KINDS]
+    return [reader.module(k).open_split("synthetic_heads", "tiny", name, heads) for k in KINDS]
 
 
 KINDS = ("tfds", "arrays")
@@ -108,12 +108,14 @@ KINDS = ("tfds", "arrays")
 def test_arrays_give_the_batches_of_the_cached_pipeline(heads):
     splits = both(heads, "train")
     assert splits[0] == splits[1]
-    np.testing.assert_array_equal(pipeline.has_depth(splits[0]), arrays.has_depth(splits[1]))
-    assert splits[0].with_depth == pipeline.has_depth(splits[0]).sum()
+    np.testing.assert_array_equal(
+        tfds_reader.has_depth(splits[0]), arrays_reader.has_depth(splits[1])
+    )
+    assert splits[0].with_depth == tfds_reader.has_depth(splits[0]).sum()
     scarcity = Scarcity(depth_fraction=0.5, depth_share=0.4, label_share=0.2)
     options = {"batch_size": 7, "size": 64, "seed": 3, "start_step": 5, "scarcity": scarcity}
     streams = [
-        source.module(kind).train_batches(split, cache=True, **options)
+        reader.module(kind).train_batches(split, cache=True, **options)
         for kind, split in zip(KINDS, splits, strict=True)
     ]
     for _ in range(6):
@@ -126,9 +128,9 @@ def test_a_share_of_every_batch_has_depth(heads, cache):
     split = both(heads, "train")[0]
     scarcity = Scarcity(depth_fraction=0.3, depth_share=0.5)
     options = {"batch_size": 8, "size": 64, "seed": 3, "scarcity": scarcity, "cache": cache}
-    make = functools.partial(pipeline.train_batches, split, **options)
+    make = functools.partial(tfds_reader.train_batches, split, **options)
     found = list(itertools.islice(make(), 6))
-    kept = np.flatnonzero(hashed(pipeline.split_ids(split, range(24)), 0.3))
+    kept = np.flatnonzero(hashed(tfds_reader.split_ids(split, range(24)), 0.3))
     drawn, rest = [], []
     for batch in found:
         assert batch["has_depth"].sum() >= 4
@@ -149,10 +151,10 @@ def test_rows_with_depth_and_rows_with_labels_side_by_side(heads, cache):
     split = both(heads, "train")[0]
     shares = {"depth_share": 0.25, "label_share": 0.5}
     scarcity = Scarcity(depth_fraction=0.2, label_fraction=0.4, **shares)
-    ids = pipeline.split_ids(split, range(24))
+    ids = tfds_reader.split_ids(split, range(24))
     kept = {what: set(np.flatnonzero(hashed(ids, f))) for what, f in (("d", 0.2), ("l", 0.4))}
     options = {"batch_size": 8, "size": 64, "seed": 3, "scarcity": scarcity, "cache": cache}
-    made = pipeline.train_batches(split, **options)
+    made = tfds_reader.train_batches(split, **options)
     every = pools(scarcity, ids, np.ones(24, bool), 8)
     assert [len(pool.rows) for pool in every] == [2, 2, 4]
     assert sorted(np.concatenate([pool.rows for pool in every])) == list(range(8))
@@ -170,7 +172,7 @@ def test_depth_cannot_be_drawn_where_there_is_none(heads):
     options = {"batch_size": 8, "size": 64, "seed": 3}
     nothing = Scarcity(depth_fraction=0.0, depth_share=0.5)
     with pytest.raises(InputError, match=r"depth_share: found 0\.5 and no example with depth"):
-        next(arrays.train_batches(split, scarcity=nothing, **options))
+        next(arrays_reader.train_batches(split, scarcity=nothing, **options))
 
 
 @pytest.mark.parametrize("host", [0, 1])
@@ -178,7 +180,7 @@ def test_arrays_evaluate_as_the_pipeline_does(heads, host):
     splits = both(heads, "test")
     options = {"batch_size": 8, "size": 64, "process_index": host, "process_count": 2}
     left, right = (
-        list(source.module(kind).eval_batches(split, **options))
+        list(reader.module(kind).eval_batches(split, **options))
         for kind, split in zip(KINDS, splits, strict=True)
     )
     assert len(left) == len(right) == 2
@@ -195,7 +197,7 @@ def test_arrays_keep_labels_of_their_original_size_and_depth_of_16_bits(tmp_path
     for label_size in (None, batches.ORIGINAL):
         left, right = (
             list(module.eval_batches(split, label_size=label_size, **options))
-            for module in (pipeline, arrays)
+            for module in (tfds_reader, arrays_reader)
             for split in [module.open_split("lapa_d", "official", "train", tmp_path)]
         )
         assert len(left) == len(right) == 1
@@ -209,7 +211,7 @@ def test_arrays_of_another_version_are_refused(heads, tmp_path):
     for path in tmp_path.rglob("split.json"):
         path.write_text(path.read_text().replace('"with_depth"', '"depth_count"'))
     with pytest.raises(InputError, match=r"depth_count.*those of this version.*; next: remove"):
-        arrays.open_split("synthetic_heads", "tiny", "train", tmp_path)
+        arrays_reader.open_split("synthetic_heads", "tiny", "train", tmp_path)
 
 
 _KILLED = """
@@ -223,7 +225,7 @@ def die(split, rows, total):
             os.kill(os.getpid(), signal.SIGKILL)
         yield row
 examples.progress = die
-arrays.main(sys.argv[1:])
+arrays_reader.main(sys.argv[1:])
 """
 
 
@@ -235,9 +237,9 @@ def test_arrays_cut_by_a_kill_or_a_full_disk_do_not_open_and_are_made_again(
     words.append(f"--data_dir={tmp_path / 'data'}")
     done = subprocess.run([sys.executable, "-c", _KILLED, *words], cwd=ROOT, capture_output=True)
     assert done.returncode == -signal.SIGKILL
-    assert arrays.open_split("synthetic_heads", "tiny", "train", tmp_path / "data")
+    assert arrays_reader.open_split("synthetic_heads", "tiny", "train", tmp_path / "data")
     with pytest.raises(InputError, match="the decoded split 'validation'"):
-        arrays.open_split("synthetic_heads", "tiny", "validation", tmp_path / "data")
+        arrays_reader.open_split("synthetic_heads", "tiny", "validation", tmp_path / "data")
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -250,10 +252,10 @@ def test_arrays_cut_by_a_kill_or_a_full_disk_do_not_open_and_are_made_again(
     for split in ("train", "validation", "test"):
         left, right = (
             module.open_split("synthetic_heads", "tiny", split, tmp_path / "data")
-            for module in (pipeline, arrays)
+            for module in (tfds_reader, arrays_reader)
         )
-        a = next(pipeline.eval_batches(left, batch_size=8, size=64))
-        same(a, next(arrays.eval_batches(right, batch_size=8, size=64)))
+        a = next(tfds_reader.eval_batches(left, batch_size=8, size=64))
+        same(a, next(arrays_reader.eval_batches(right, batch_size=8, size=64)))
 
 
 _NO_TENSORFLOW = """
@@ -291,10 +293,10 @@ def test_a_run_from_arrays_needs_no_tensorflow(heads, tmp_path):
 def test_arrays_import_nothing_of_tensorflow(heads):
     code = (
         "import sys; from faceparse_jax.data import source;"
-        "m = source.module('arrays');"
+        "m = reader.module('arrays');"
         f"s = m.open_split('synthetic_heads', 'tiny', 'train', {str(heads)!r});"
         "b = next(m.train_batches(s, batch_size=4, size=64, seed=0));"
-        "import faceparse_jax.train, faceparse_jax.evaluate;"
+        "import faceparse_jax.training.loop, faceparse_jax.evaluation.counting;"
         "print(b['image'].shape, [n for n in sys.modules if n.startswith('tensorflow')])"
     )
     out = subprocess.run(
@@ -304,23 +306,23 @@ def test_arrays_import_nothing_of_tensorflow(heads):
 
 
 def test_arrays_that_are_not_there_are_told_with_the_command(heads, tmp_path):
-    (split,) = [arrays.open_split("synthetic_heads", "tiny", "train", heads)]
+    (split,) = [arrays_reader.open_split("synthetic_heads", "tiny", "train", heads)]
     with pytest.raises(InputError, match=r"arrays of 64 px, expected 128 px.*--size 128"):
-        next(arrays.train_batches(split, batch_size=4, size=128, seed=0))
+        next(arrays_reader.train_batches(split, batch_size=4, size=128, seed=0))
     with pytest.raises(InputError, match=r"expected 64, the size of the arrays, or -1"):
-        arrays.eval_batches(split, batch_size=4, size=64, label_size=128)
+        arrays_reader.eval_batches(split, batch_size=4, size=64, label_size=128)
     with pytest.raises(InputError, match="no prepared dataset"):
-        arrays.open_split("synthetic_heads", "tiny", "train", tmp_path)
+        arrays_reader.open_split("synthetic_heads", "tiny", "train", tmp_path)
     with pytest.raises(InputError, match="'tfds' or 'arrays'"):
-        source.module("csv")
+        reader.module("csv")
 
 
 def test_pictures_lie_in_their_square_as_in_prediction(tmp_path):
     lapa(tmp_path / "manual")
     build.build("lapa_d", tmp_path / "manual", data_dir=tmp_path / "data")
-    split = pipeline.open_split("lapa_d", "official", "train", tmp_path / "data")
-    batch = next(pipeline.eval_batches(split, batch_size=4, size=64))
-    for row, name in enumerate(pipeline.split_ids(split, batch["index"][:3])):
+    split = tfds_reader.open_split("lapa_d", "official", "train", tmp_path / "data")
+    batch = next(tfds_reader.eval_batches(split, batch_size=4, size=64))
+    for row, name in enumerate(tfds_reader.split_ids(split, batch["index"][:3])):
         rows, columns = letterbox.inside(SHAPES[int(name[-1])], 64)
         outside = np.ones((64, 64), bool)
         outside[rows, columns] = False
@@ -333,12 +335,12 @@ def test_pictures_lie_in_their_square_as_in_prediction(tmp_path):
 def test_labels_keep_their_size_on_a_canvas(tmp_path):
     lapa(tmp_path / "manual")
     build.build("lapa_d", tmp_path / "manual", data_dir=tmp_path / "data")
-    split = pipeline.open_split("lapa_d", "official", "train", tmp_path / "data")
+    split = tfds_reader.open_split("lapa_d", "official", "train", tmp_path / "data")
     options = {"batch_size": 2, "size": 32, "label_size": batches.ORIGINAL}
     seen = {}
-    for batch in pipeline.eval_batches(split, **options):
+    for batch in tfds_reader.eval_batches(split, **options):
         for row in np.flatnonzero(batch["mask"]):
-            (name,) = pipeline.split_ids(split, batch["index"][[row]])
+            (name,) = tfds_reader.split_ids(split, batch["index"][[row]])
             height, width = batch["size"][row]
             seen[int(name[-1])] = (height, width)
             assert (batch["label"][row][:height, :width] != 255).all()

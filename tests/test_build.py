@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from faceparse_jax.data.prepared import newest_version
+from faceparse_jax.data.splits import newest_version
 from faceparse_jax.errors import InputError
 from tests.dummy_archives import celebamask_hq, helen_relabelled, helen_smith, lapa
 from tfds_builders import build

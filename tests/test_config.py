@@ -17,10 +17,11 @@ from configs import (
     lapa_d_128,
     synthetic_heads,
 )
-from faceparse_jax import from_config, labels, provenance
+from faceparse_jax import from_config, labels
+from faceparse_jax.checkpoints.state import Weights
 from faceparse_jax.data.augment import Augment
 from faceparse_jax.data.scarcity import Scarcity
-from faceparse_jax.state import Weights
+from faceparse_jax.runtime import provenance
 from tests.conftest import ROOT
 
 

@@ -6,8 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from faceparse_jax import convert, labels
+from faceparse_jax import labels
 from faceparse_jax.errors import InputError
+from faceparse_jax.labels import conversion
 from tests.conftest import ROOT
 
 CELEB, BISENET, LAPA, HELEN = labels.SCHEMES.values()
@@ -15,7 +16,7 @@ CELEB, BISENET, LAPA, HELEN = labels.SCHEMES.values()
 
 def names(source, target):
     """Target name by source name."""
-    table = convert.class_table(source, target)
+    table = conversion.class_table(source, target)
     return {part: target.classes[i] for part, i in zip(source.classes, table, strict=True)}
 
 
@@ -37,40 +38,40 @@ def test_merged_classes_follow_the_benchmarks():
 
 
 def test_the_two_numberings_of_celebamask_hq_are_a_bijection():
-    there = np.array(convert.class_table(CELEB, BISENET))
-    back = np.array(convert.class_table(BISENET, CELEB))
+    there = np.array(conversion.class_table(CELEB, BISENET))
+    back = np.array(conversion.class_table(BISENET, CELEB))
     np.testing.assert_array_equal(back[there], np.arange(19))
 
 
 @pytest.mark.parametrize("target", [BISENET, LAPA, HELEN])
 def test_conversion_and_mirror_commute(target):
-    table = np.array(convert.class_table(CELEB, target))
+    table = np.array(conversion.class_table(CELEB, target))
     np.testing.assert_array_equal(np.array(target.mirror)[table], table[np.array(CELEB.mirror)])
 
 
 def test_label_maps_keep_ignored_pixels_and_refuse_foreign_values():
     label = np.array([[0, 6, 255]], np.uint8)
-    np.testing.assert_array_equal(convert.label_map(label, CELEB, LAPA), [[0, 3, 255]])
+    np.testing.assert_array_equal(conversion.label_map(label, CELEB, LAPA), [[0, 3, 255]])
     with pytest.raises(InputError, match="the value 19, expected 0 to 18"):
-        convert.label_map(np.array([19], np.uint8), CELEB, LAPA)
+        conversion.label_map(np.array([19], np.uint8), CELEB, LAPA)
 
 
 def test_probabilities_that_merge_are_summed():
     rng = np.random.default_rng(0)
     probabilities = rng.dirichlet(np.ones(19), (4, 5))
-    merged = probabilities @ convert.class_matrix(CELEB, LAPA)
+    merged = probabilities @ conversion.class_matrix(CELEB, LAPA)
     np.testing.assert_allclose(merged.sum(-1), 1, atol=1e-6)
     skin = probabilities[..., [CELEB.classes.index(p) for p in ("skin", "l_ear", "r_ear", "eye_g")]]
     np.testing.assert_allclose(merged[..., 1], skin.sum(-1), atol=1e-6)
 
 
 def test_two_schemes_meet_in_the_coarser_one():
-    assert convert.common(CELEB, LAPA) == LAPA
-    assert convert.common(LAPA, CELEB) == LAPA
-    assert convert.common(LAPA, HELEN) == HELEN
-    assert convert.common(CELEB, CELEB) == CELEB
+    assert conversion.common(CELEB, LAPA) == LAPA
+    assert conversion.common(LAPA, CELEB) == LAPA
+    assert conversion.common(LAPA, HELEN) == HELEN
+    assert conversion.common(CELEB, CELEB) == CELEB
     with pytest.raises(InputError, match="not finer"):
-        convert.class_table(LAPA, CELEB)
+        conversion.class_table(LAPA, CELEB)
 
 
 def test_the_class_table_is_printed_by_one_command():

@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 
 from configs import base
-from faceparse_jax import from_config, labels, metrics, step
-from faceparse_jax.scoring import Scoring, eval_step
-from faceparse_jax.state import init_state
+from faceparse_jax import from_config, labels
+from faceparse_jax.checkpoints.state import init_state
+from faceparse_jax.evaluation import metrics
+from faceparse_jax.evaluation.scoring import Scoring, eval_step
+from faceparse_jax.training import step
 from tests.support.networks import SmallParser
 
 FILE = pathlib.Path(__file__).parent / "golden" / "steps.json"

@@ -14,9 +14,11 @@ import jax
 import numpy as np
 import pytest
 
-from faceparse_jax import checkpoints, heldout, hosts
+from faceparse_jax.checkpoints import store
+from faceparse_jax.checkpoints.trained import load_trained
 from faceparse_jax.errors import InputError
-from faceparse_jax.trained import load_trained
+from faceparse_jax.evaluation import evaluate
+from faceparse_jax.runtime import hosts
 from tests.conftest import ROOT
 from tests.test_interruptions import small_config
 from tests.test_run import command, numbers
@@ -133,7 +135,7 @@ def pair_run(data_dir, tmp_path_factory):
 
 
 def same_bits(a: pathlib.Path, b: pathlib.Path) -> None:
-    assert checkpoints.read_meta(a, "last")["sha256"] == checkpoints.read_meta(b, "last")["sha256"]
+    assert store.read_meta(a, "last")["sha256"] == store.read_meta(b, "last")["sha256"]
     assert numbers(a) == numbers(b)
 
 
@@ -174,7 +176,7 @@ def test_a_signal_to_one_process_saves_the_run_of_both(data_dir, pair_run, tmp_p
         pair.until(lambda: len((folder / "metrics.jsonl").read_text().splitlines()) >= 2)
         pair.processes[1].send_signal(signal.SIGTERM)
         assert pair.statuses() == [143, 143], pair.told()
-    step = checkpoints.read_meta(folder, "last")["step"]
+    step = store.read_meta(folder, "last")["step"]
     assert step == max(numbers(folder))
     assert f"saved at step {step}" in pair.told()
 
@@ -186,7 +188,7 @@ def test_one_process_goes_on_from_the_checkpoint_of_two(data_dir, pair_run, tmp_
     shutil.rmtree(folder / "checkpoints" / "last" / str(STEPS))
     shutil.rmtree(folder / "checkpoints" / "best")
     train_alone(config_for(data_dir, devices=1), folder)
-    assert checkpoints.read_meta(folder, "last")["step"] == STEPS
+    assert store.read_meta(folder, "last")["step"] == STEPS
     close(folder, pair_run)
 
 
@@ -195,7 +197,7 @@ def test_evaluation_is_the_same_to_the_last_integer(data_dir, pair_run):
     by_pair = json.loads((pair_run / "evaluation" / "test_last.json").read_text())
     assert by_pair["provenance"]["scored_on"]["examples"] == {"all": 13, "with_depth": 13}
     for devices in (1, 2, 8):
-        (found,) = heldout.evaluate_run(pair_run, "last", config_for(data_dir, devices)).values()
+        (found,) = evaluate.evaluate_run(pair_run, "last", config_for(data_dir, devices)).values()
         found = json.loads(json.dumps(found))
         assert found["routes"] == by_pair["routes"], devices
         assert found["provenance"]["scored_on"] == by_pair["provenance"]["scored_on"]

@@ -93,7 +93,7 @@ def test_what_is_no_image_or_not_there_is_named(tmp_path):
 
 
 def test_a_picture_above_the_limit_is_refused_before_it_is_decoded(monkeypatch):
-    monkeypatch.setattr(images, "MAX_PIXELS", 11)
+    monkeypatch.setattr(images.read, "MAX_PIXELS", 11)
     with pytest.raises(InputError, match="4x3 pixels, expected at most 11"):
         images.read_image(encoded(RAMP), "big.png")
 
@@ -101,7 +101,7 @@ def test_a_picture_above_the_limit_is_refused_before_it_is_decoded(monkeypatch):
 def test_a_file_above_the_limit_is_not_read(tmp_path, monkeypatch):
     data = encoded(RAMP)
     (tmp_path / "a.png").write_bytes(data)
-    monkeypatch.setattr(images, "MAX_BYTES", len(data))
+    monkeypatch.setattr(images.read, "MAX_BYTES", len(data))
     assert images.read_image(tmp_path / "a.png").shape == (3, 4, 3)
     monkeypatch.setattr(images, "MAX_BYTES", len(data) - 1)
     with pytest.raises(InputError, match="no plain file of at most"):

@@ -13,12 +13,14 @@ import jax
 import numpy as np
 import pytest
 
-from faceparse_jax import checkpoints, heldout, train
+from faceparse_jax.checkpoints import store
+from faceparse_jax.checkpoints.trained import load_trained
 from faceparse_jax.errors import InputError, NonFiniteError, Stopped
-from faceparse_jax.job import accept
-from faceparse_jax.logs import Logs
-from faceparse_jax.replay import replay
-from faceparse_jax.trained import load_trained
+from faceparse_jax.evaluation import evaluate
+from faceparse_jax.training import loop
+from faceparse_jax.training.logs import Logs
+from faceparse_jax.training.replay import replay
+from faceparse_jax.training.setup import accept
 from tests.test_run import numbers, tiny_config
 
 
@@ -34,7 +36,7 @@ def small_config(data_dir, steps=4):
 def whole(data_dir, tmp_path_factory):
     """A run of four steps that nothing disturbs."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
-    train.train(small_config(data_dir), folder)
+    loop.train(small_config(data_dir), folder)
     return folder
 
 
@@ -52,7 +54,7 @@ def same_end(a: pathlib.Path, b: pathlib.Path) -> None:
     assert numbers(a) == numbers(b)
     left, right = (load_trained(w, "last").variables for w in (a, b))
     jax.tree.map(np.testing.assert_array_equal, left, right)
-    metas = [checkpoints.read_meta(w, "last") for w in (a, b)]
+    metas = [store.read_meta(w, "last") for w in (a, b)]
     assert metas[0]["sha256"] == metas[1]["sha256"]  # the optimiser's state too
 
 
@@ -74,11 +76,11 @@ def test_a_signal_saves_and_the_same_command_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(Logs, "progress", interrupt)
         with pytest.raises(Stopped, match="saved at step 2; next: the same command") as caught:
-            train.train(config, tmp_path / "run")
+            loop.train(config, tmp_path / "run")
     assert caught.value.exit_status == 128 + number
-    assert checkpoints.read_meta(tmp_path / "run", "last")["step"] == 2
+    assert store.read_meta(tmp_path / "run", "last")["step"] == 2
     assert signal.getsignal(signal.SIGINT) is before
-    train.train(config, tmp_path / "run")
+    loop.train(config, tmp_path / "run")
     same_end(tmp_path / "run", whole)
 
 
@@ -87,18 +89,18 @@ def test_a_signal_after_the_last_step_is_not_lost(data_dir, cut, whole, monkeypa
     def late():
         yield lambda step: signal.SIGTERM if step == 4 else 0
 
-    monkeypatch.setattr(train, "signals", late)
+    monkeypatch.setattr(loop, "signals", late)
     with pytest.raises(Stopped, match="saved at step 4"):
-        train.train(small_config(data_dir), cut)
+        loop.train(small_config(data_dir), cut)
     same_end(cut, whole)
 
 
 def test_the_best_checkpoint_that_a_state_names_is_written_before_it(data_dir, whole, tmp_path):
     job = accept(small_config(data_dir))
-    with checkpoints.Checkpoints(whole, 3, read_only=True) as saved:
+    with store.Checkpoints(whole, 3, read_only=True) as saved:
         state, meta = job.begin(saved)
     order = []
-    with checkpoints.Checkpoints(tmp_path / "run", 3) as made:
+    with store.Checkpoints(tmp_path / "run", 3) as made:
         made._best.wait_until_finished = lambda: order.append("best is written")
         made._last.save = lambda *_, **__: order.append("last begins")
         made.save(state, meta)
@@ -110,7 +112,7 @@ def test_another_measure_of_the_best_begins_anew(data_dir, whole, capsys):
     found = {}
     for size in (0, 32):
         config.eval.label_size = size
-        with checkpoints.Checkpoints(whole, 3, read_only=True) as saved:
+        with store.Checkpoints(whole, 3, read_only=True) as saved:
             found[size] = accept(config).begin(saved)[1]["best"]
     assert found[0] | {"score": 0} == {"step": 4, "score": 0, "route": "rgb", "label_size": 0}
     assert found[32] is None
@@ -121,9 +123,9 @@ def test_a_workdir_that_cannot_be_written_is_told(data_dir, tmp_path, monkeypatc
     def refuse(*_):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(train.evaluate, "write_json", refuse)
+    monkeypatch.setattr(loop.evaluate, "write_json", refuse)
     with pytest.raises(InputError, match="Permission denied, expected a folder to write to"):
-        train.claim_workdir(tmp_path / "run", small_config(data_dir).to_dict())
+        loop.claim_workdir(tmp_path / "run", small_config(data_dir).to_dict())
 
 
 def _files(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -165,7 +167,7 @@ def _empty(folder):
 )
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(data_dir, whole, cut, capfd, damage):
     damage(cut / "checkpoints" / "last" / "3")
-    train.train(small_config(data_dir), cut)
+    loop.train(small_config(data_dir), cut)
     told = capfd.readouterr().err
     assert f"warning: {cut / 'checkpoints' / 'last' / '3'} is damaged" in told
     assert "going on from step 2" in told
@@ -180,7 +182,7 @@ def test_where_no_checkpoint_opens_nothing_is_moved_or_overwritten(data_dir, cut
     shutil.rmtree(last / "1", ignore_errors=True)
     before = {p: p.stat().st_size for p in _files(last)}
     with pytest.raises(InputError, match=r"no checkpoint that opens \(step 3: .*; step 2: "):
-        train.train(small_config(data_dir), cut)
+        loop.train(small_config(data_dir), cut)
     assert {p: p.stat().st_size for p in _files(last)} == before
 
 
@@ -189,7 +191,7 @@ def test_a_damaged_checkpoint_is_not_evaluated(whole, tmp_path, damage):
     shutil.copytree(whole, tmp_path / "run")
     damage(tmp_path / "run" / "checkpoints" / "best" / "4")
     with pytest.raises(InputError, match="add --checkpoint=last"):
-        heldout.evaluate_run(tmp_path / "run", "best")
+        evaluate.evaluate_run(tmp_path / "run", "best")
 
 
 def test_flipped_bytes_of_parameters_are_noticed(whole, tmp_path):
@@ -220,16 +222,16 @@ def test_a_full_disk_is_told_and_older_checkpoints_stay(data_dir, small_disk):
     config.checkpoint.keep = config.eval.every = 1000
     with (
         pytest.raises(InputError, match="a full disk, expected room for checkpoints"),
-        checkpoints.told_full_disk(folder),
+        store.told_full_disk(folder),
     ):
-        train.train(config, folder)
+        loop.train(config, folder)
     assert shutil.disk_usage(small_disk).free < 2**22
     kept = sorted(int(p.name) for p in (folder / "checkpoints" / "last").glob("*[0-9]"))
     assert len(kept) > 3
     # With room again it goes on from one of the last two, whose values are what was written.
     for step in kept[:2]:
         shutil.rmtree(folder / "checkpoints" / "last" / str(step))
-    with checkpoints.Checkpoints(folder, 3, read_only=True) as saved:
+    with store.Checkpoints(folder, 3, read_only=True) as saved:
         job = accept(config)
         state, _ = job.begin(saved)
     assert int(state.step) in kept[-2:]
@@ -241,7 +243,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_can_be_replayed(data_dir, t
     config.log.every = config.eval.every = config.checkpoint.every = 3
     folder = tmp_path / "run"
     with pytest.raises(NonFiniteError, match=r"step \d: found loss = nan.*--mode replay") as told:
-        train.train(config, folder)
+        loop.train(config, folder)
     record = json.loads((folder / "non_finite.json").read_text())
     assert record["step"] in (1, 2, 3)
     assert record["terms"].keys() == {"loss", "loss/rgb"}

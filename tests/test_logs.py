@@ -12,9 +12,9 @@ import tensorflow as tf
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
 
-from faceparse_jax import logs as logs_module
 from faceparse_jax.errors import InputError
-from faceparse_jax.logs import Logs
+from faceparse_jax.training import logs as logs_module
+from faceparse_jax.training.logs import Logs
 
 
 def lines(workdir):

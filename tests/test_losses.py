@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from faceparse_jax import losses
 from faceparse_jax.labels import IGNORE
+from faceparse_jax.training import losses
 
 RNG = np.random.default_rng(0)
 LOGITS = jnp.asarray(RNG.normal(size=(2, 3, 4, 5)).astype(np.float32))

@@ -6,9 +6,9 @@ from PIL import Image
 from scipy.interpolate import LinearNDInterpolator
 
 from faceparse_jax import images, labels
+from faceparse_jax.data import face_mesh, make_depth
 from faceparse_jax.errors import InputError
 from tests.dummy_archives import head
-from tfds_builders import face_mesh, make_depth
 
 # A grid of 5 by 5 vertices, each square cut in two, with one triangle cut in three by a
 # vertex inside it: its outline has three neighbours but is no triangle of the surface.

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, jaccard_score
 
-from faceparse_jax import metrics, sharding
+from faceparse_jax.evaluation import metrics
 from faceparse_jax.labels import CELEBAMASK_HQ, IGNORE, Scheme
+from faceparse_jax.runtime import sharding
 
 K = CELEBAMASK_HQ.num_classes
 

@@ -5,7 +5,7 @@ import numpy as np
 import optax
 import pytest
 
-from faceparse_jax import optim
+from faceparse_jax.training import optim
 
 
 def test_poly_with_exponential_warm_up():

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from faceparse_jax import letterbox
 from faceparse_jax.errors import InputError
+from faceparse_jax.images import letterbox
 from tests.known_parser import CLOTH, COLOURS, SIZE, SKIN, bands, depth_like, make_parser
 
 

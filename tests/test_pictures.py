@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faceparse_jax import pictures
+from faceparse_jax.images import draw
 from faceparse_jax.labels import CELEBAMASK_HQ, CELEBAMASK_HQ_BISENET, IGNORE
 
 
@@ -15,14 +15,14 @@ def half_and_half(size=40, left=0, right=13):
 
 def test_colours_are_the_schemes_and_ignored_is_white():
     label = np.array([[0, 1, 13, IGNORE]], np.uint8)
-    colours = pictures.colourise(label, CELEBAMASK_HQ)
+    colours = draw.colourise(label, CELEBAMASK_HQ)
     expected = [CELEBAMASK_HQ.colours[c] for c in (0, 1, 13)] + [(255, 255, 255)]
     np.testing.assert_array_equal(colours[0], expected)
 
 
 def test_overlay_mixes_parts_and_leaves_the_background():
     image = np.full((40, 40, 3), 100, np.uint8)
-    drawn = pictures.overlay(image, half_and_half(), CELEBAMASK_HQ, alpha=0.25)
+    drawn = draw.overlay(image, half_and_half(), CELEBAMASK_HQ, alpha=0.25)
     np.testing.assert_array_equal(drawn[:, :19], 100)
     expected = np.rint(0.75 * 100 + 0.25 * np.array(CELEBAMASK_HQ.colours[13]))
     np.testing.assert_array_equal(drawn[10, 30], expected)
@@ -30,23 +30,23 @@ def test_overlay_mixes_parts_and_leaves_the_background():
 
 def test_overlay_draws_a_line_where_classes_meet_and_only_there():
     image = np.full((40, 40, 3), 100, np.uint8)
-    line = (pictures.overlay(image, half_and_half(), CELEBAMASK_HQ, alpha=0.0) == 255).all(-1)
+    line = (draw.overlay(image, half_and_half(), CELEBAMASK_HQ, alpha=0.0) == 255).all(-1)
     assert line[:, 20].all()
     assert line.sum() == 40
-    whole = pictures.overlay(image, np.full((40, 40), 13, np.uint8), CELEBAMASK_HQ, alpha=0.0)
+    whole = draw.overlay(image, np.full((40, 40), 13, np.uint8), CELEBAMASK_HQ, alpha=0.0)
     np.testing.assert_array_equal(whole, image)
 
 
 def test_no_depth_is_not_a_grey():
     depth = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    colours = pictures.colour_depth(depth).reshape(256, 3)
+    colours = draw.colour_depth(depth).reshape(256, 3)
     np.testing.assert_array_equal(colours[1:], np.arange(1, 256)[:, None].repeat(3, axis=1))
     assert len(set(map(int, colours[0]))) > 1
 
 
 @pytest.mark.parametrize("scheme", [CELEBAMASK_HQ, CELEBAMASK_HQ_BISENET])
 def test_names_tell_the_side_of_sided_parts_only(scheme):
-    names = {line.split()[1]: line for line in pictures.class_names(scheme)}
+    names = {line.split()[1]: line for line in draw.class_names(scheme)}
     for part in ("eye", "brow", "ear"):
         assert "subject's left" in names[f"l_{part}"]
         assert "subject's right" in names[f"r_{part}"]
@@ -55,7 +55,7 @@ def test_names_tell_the_side_of_sided_parts_only(scheme):
 
 
 def test_legend_shows_the_colours_of_the_classes_present():
-    strip = pictures.legend(CELEBAMASK_HQ, [13, 1, IGNORE], height=200)
+    strip = draw.legend(CELEBAMASK_HQ, [13, 1, IGNORE], height=200)
     assert strip.shape[0] == 200
 
     def shown(c):
@@ -70,7 +70,7 @@ def test_legend_shows_the_colours_of_the_classes_present():
 def test_all_classes_fit_in_the_legend_of_a_low_picture():
     picture = np.zeros((50, 60, 3), np.uint8)
     label = np.arange(3000, dtype=np.uint8).reshape(50, 60) % 19
-    sheet = pictures.with_legend(picture, label, CELEBAMASK_HQ)
+    sheet = draw.with_legend(picture, label, CELEBAMASK_HQ)
     np.testing.assert_array_equal(sheet[:50, :60], picture)
     strip = sheet[:, 60:].reshape(-1, 3)
     for colour in CELEBAMASK_HQ.colours:
@@ -79,14 +79,14 @@ def test_all_classes_fit_in_the_legend_of_a_low_picture():
 
 def test_small_predictions_are_enlarged_by_a_whole_factor():
     image = np.full((50, 40, 3), 100, np.uint8)
-    drawn = pictures.prediction_picture(image, np.zeros((50, 40), np.uint8), CELEBAMASK_HQ)
+    drawn = draw.prediction_picture(image, np.zeros((50, 40), np.uint8), CELEBAMASK_HQ)
     assert drawn.shape[0] == 400
     np.testing.assert_array_equal(drawn[:400, :320], 100)
 
 
 def test_contact_sheet_places_rows_and_columns_and_marks_gaps():
     red, blue = (np.full((30, 40, 3), c, np.uint8) for c in ((255, 0, 0), (0, 0, 255)))
-    sheet = pictures.contact_sheet([[red, blue], [blue, None]], ["one", "a long second title"])
+    sheet = draw.contact_sheet([[red, blue], [blue, None]], ["one", "a long second title"])
     rows, columns = np.nonzero((sheet == (255, 0, 0)).all(-1))
     assert (np.ptp(rows), np.ptp(columns)) == (29, 39)
     blue_at = np.argwhere((sheet == (0, 0, 255)).all(-1))
@@ -95,7 +95,7 @@ def test_contact_sheet_places_rows_and_columns_and_marks_gaps():
     assert blue_at[blue_at[:, 0] <= rows.max()][:, 1].min() > columns.max()
     assert blue_at[blue_at[:, 1] <= columns.max()][:, 0].min() > rows.max()
     with pytest.raises(ValueError, match="zip"):
-        pictures.contact_sheet([[red]], ["one", "two"])
+        draw.contact_sheet([[red]], ["one", "two"])
 
 
 def predicted(batch, size=32, classes=19):
@@ -117,7 +117,7 @@ def examples(batch=3, size=32, label_size=64):
 
 
 def test_training_picture_shows_what_there_is_and_no_depth_where_there_is_none():
-    sheet = pictures.training_picture(examples(), predicted(3), CELEBAMASK_HQ, rows=3)
+    sheet = draw.training_picture(examples(), predicted(3), CELEBAMASK_HQ, rows=3)
 
     def cells(colour):
         return (sheet == colour).all(-1).sum() / 128**2
@@ -132,6 +132,6 @@ def test_training_picture_shows_what_there_is_and_no_depth_where_there_is_none()
 
 def test_training_picture_leaves_out_absent_columns():
     out = predicted(3)
-    whole = pictures.training_picture(examples(), out, CELEBAMASK_HQ, rows=1)
-    alone = pictures.training_picture(examples(), {"rgb": out["rgb"]}, CELEBAMASK_HQ, rows=1)
+    whole = draw.training_picture(examples(), out, CELEBAMASK_HQ, rows=1)
+    alone = draw.training_picture(examples(), {"rgb": out["rgb"]}, CELEBAMASK_HQ, rows=1)
     assert whole.shape[1] - alone.shape[1] == 4 * (128 + 6)

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from faceparse_jax import labels
-from faceparse_jax.data import fit, pipeline
+from faceparse_jax.data import tfds_reader, tfds_resize
 from faceparse_jax.errors import InputError
 
 TRAIN, TEST, SIDE = 11, 13, 16
@@ -93,12 +93,12 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def train(data_dir):
-    return pipeline.open_split("toy", "plain", "train", data_dir)
+    return tfds_reader.open_split("toy", "plain", "train", data_dir)
 
 
 @pytest.fixture(scope="module")
 def test(data_dir):
-    return pipeline.open_split("toy", "plain", "test", data_dir)
+    return tfds_reader.open_split("toy", "plain", "test", data_dir)
 
 
 def first(batches, count):
@@ -107,7 +107,7 @@ def first(batches, count):
 
 def train_batches(split, **changed):
     settings = {"batch_size": 4, "size": SIDE, "seed": 3, "shuffle_buffer": 64}
-    return pipeline.train_batches(split, **settings | changed)
+    return tfds_reader.train_batches(split, **settings | changed)
 
 
 def assert_equal(a, b):
@@ -127,16 +127,16 @@ def test_split_tells_what_was_built(train):
     assert train.scheme is labels.CELEBAMASK_HQ
     assert (train.merge_order, train.depth_source) == ("official", "random")
     assert train.label_size == (SIDE, SIDE)
-    assert pipeline.split_ids(train, np.array([7, 0])) == ["face_007", "face_000"]
+    assert tfds_reader.split_ids(train, np.array([7, 0])) == ["face_007", "face_000"]
 
 
 def test_fingerprint_follows_the_files(data_dir, tmp_path, train):
     again = tmp_path / "again"
     three_files = tfds.download.DownloadConfig(num_shards=3)
     Toy(config="plain", data_dir=again).download_and_prepare(download_config=three_files)
-    copy = pipeline.open_split("toy", "plain", "train", again)
+    copy = tfds_reader.open_split("toy", "plain", "train", again)
     assert copy.fingerprint == train.fingerprint
-    other = pipeline.open_split("bad", "plain", "train", data_dir)
+    other = tfds_reader.open_split("bad", "plain", "train", data_dir)
     assert other.fingerprint != train.fingerprint
 
 
@@ -192,7 +192,7 @@ def test_hosts_share_the_global_batch(train, cache):
 def test_evaluation_sees_each_example_once(test, cache, hosts, batch_size):
     parts = [
         list(
-            pipeline.eval_batches(
+            tfds_reader.eval_batches(
                 test,
                 batch_size=batch_size,
                 size=8,
@@ -221,71 +221,71 @@ def test_evaluation_sees_each_example_once(test, cache, hosts, batch_size):
 
 
 def resize(picture, size, method):
-    return fit.square(tf.constant(picture), size, method, 0).numpy()
+    return tfds_resize.square(tf.constant(picture), size, method, 0).numpy()
 
 
 def test_image_shrinks_without_aliasing():
     lines = np.zeros((64, 64, 3), np.uint8)
     lines[:, ::4] = 255
-    small = resize(lines, 16, fit.image)
+    small = resize(lines, 16, tfds_resize.image)
     np.testing.assert_allclose(small[2:-2, 2:-2], 255 / 4, atol=2)
 
 
 def test_label_resize_invents_no_class():
     label = np.random.default_rng(0).choice([0, 5, 255], (30, 30, 1)).astype(np.uint8)
     for size in (13, 15, 47):
-        resized = resize(label, size, fit.nearest)
+        resized = resize(label, size, tfds_resize.nearest)
         assert resized.shape == (size, size, 1)
         assert set(np.unique(resized)) == {0, 5, 255}
-    np.testing.assert_array_equal(resize(label, 15, fit.nearest), label[1::2, 1::2])
+    np.testing.assert_array_equal(resize(label, 15, tfds_resize.nearest), label[1::2, 1::2])
 
 
 @pytest.mark.parametrize("size", [9, 16, 31, 64, 100])
 def test_depth_resize_keeps_none_apart(size):
     depth = np.random.default_rng(1).choice([0, 1, 100, 102], (32, 32, 1)).astype(np.uint8)
     far = np.where(depth > 1, depth, 0).astype(np.uint8)
-    resized = resize(far, size, fit.depth)
-    nearest = resize(far, size, fit.nearest)
+    resized = resize(far, size, tfds_resize.depth)
+    nearest = resize(far, size, tfds_resize.nearest)
     np.testing.assert_array_equal(resized > 0, nearest > 0)
     assert resized[resized > 0].min() >= 100  # a 0 mixed in would lower it
     dim = np.minimum(depth, 1)
-    resized = resize(dim, size, fit.depth)
+    resized = resize(dim, size, tfds_resize.depth)
     assert set(np.unique(resized)) == {0, 1}
 
 
 def test_depth_is_linear_inside():
     depth = np.tile(np.arange(10, 42, dtype=np.uint8)[None, :, None], (32, 1, 1))
-    resized = resize(depth, 16, fit.depth)[8, 2:-2, 0]
+    resized = resize(depth, 16, tfds_resize.depth)[8, 2:-2, 0]
     np.testing.assert_allclose(resized, np.arange(10.5, 42, 2)[2:-2], atol=0.51)
 
 
 @pytest.mark.parametrize("cache", [False, True])
 def test_label_outside_the_scheme_names_the_example(data_dir, cache):
-    bad = pipeline.open_split("bad", "plain", "test", data_dir)
+    bad = tfds_reader.open_split("bad", "plain", "test", data_dir)
     with pytest.raises(InputError, match=r"face_012.*label value 19"):
-        list(pipeline.eval_batches(bad, batch_size=4, size=4, cache=cache))
+        list(tfds_reader.eval_batches(bad, batch_size=4, size=4, cache=cache))
 
 
 def test_missing_data_give_the_build_command(tmp_path):
     with pytest.raises(InputError, match=r"tfds_builders\.build --name lapa_d --config x .*manual"):
-        pipeline.open_split("lapa_d", "x", "train", tmp_path)
+        tfds_reader.open_split("lapa_d", "x", "train", tmp_path)
     with pytest.raises(InputError) as error:
-        pipeline.open_split("synthetic_heads", "96", "train", tmp_path)
+        tfds_reader.open_split("synthetic_heads", "96", "train", tmp_path)
     assert "--manual_dir" not in str(error.value)
 
 
 def test_unknown_split_and_unknown_scheme_are_refused(data_dir):
     with pytest.raises(InputError, match=r"validation.*\['test', 'train'\]"):
-        pipeline.open_split("toy", "plain", "validation", data_dir)
+        tfds_reader.open_split("toy", "plain", "validation", data_dir)
     with pytest.raises(InputError, match="animals"):
-        pipeline.open_split("stranger", "plain", "train", data_dir)
+        tfds_reader.open_split("stranger", "plain", "train", data_dir)
 
 
 def test_data_of_other_builders_are_refused(tmp_path):
     Toy(config="plain", data_dir=tmp_path).download_and_prepare()
     (tmp_path / "toy" / "plain" / "1.10.0" / "metadata.json").unlink()
     with pytest.raises(InputError, match="scheme None"):
-        pipeline.open_split("toy", "plain", "train", tmp_path)
+        tfds_reader.open_split("toy", "plain", "train", tmp_path)
 
 
 def test_batch_that_hosts_cannot_share_is_refused(train):

@@ -13,11 +13,11 @@ from PIL import Image
 
 from configs import synthetic_heads
 from faceparse_jax import from_config
-from faceparse_jax.checkpoints import Checkpoints
+from faceparse_jax.checkpoints.state import init_state
+from faceparse_jax.checkpoints.store import Checkpoints
 from faceparse_jax.errors import InputError
 from faceparse_jax.labels import CELEBAMASK_HQ
-from faceparse_jax.predict import load, predict_files
-from faceparse_jax.state import init_state
+from faceparse_jax.prediction.files import load, predict_files
 from tests.conftest import ROOT
 from tests.known_parser import bands, depth_like, make_parser
 
@@ -205,7 +205,7 @@ def workdir(tmp_path_factory):
 
 def test_prediction_from_a_checkpoint_needs_no_tensorflow(workdir, photos):
     script = (
-        "import sys, pathlib; from faceparse_jax.predict import load, predict_files;"
+        "import sys, pathlib; from faceparse_jax.prediction.files import load, predict_files;"
         "run, images, depths, out = sys.argv[1:];"
         "predict_files(load(run), images, depths, out);"
         "assert 'jax' in sys.modules; print('tensorflow' in sys.modules)"

@@ -11,8 +11,12 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from configs import base
-from faceparse_jax import config_check, convert, images, labels, metrics, provenance
+from faceparse_jax import images, labels
+from faceparse_jax.config import RANGES, check, inside
 from faceparse_jax.errors import InputError
+from faceparse_jax.evaluation import metrics
+from faceparse_jax.labels import conversion
+from faceparse_jax.runtime import provenance
 
 settings.register_profile(
     "ci",
@@ -133,20 +137,22 @@ def test_conversion_of_labels(source, target, data):
     source, target = labels.scheme(source), labels.scheme(target)
     values = data.draw(arrays(np.uint8, most=source.num_classes - 1))
     values[0, 0] = labels.IGNORE
-    if not convert.exists(source, target):
+    if not conversion.exists(source, target):
         with pytest.raises(InputError, match="a scheme that is not finer"):
-            convert.label_map(values, source, target)
+            conversion.label_map(values, source, target)
         return
-    converted = convert.label_map(values, source, target)
+    converted = conversion.label_map(values, source, target)
     known = (converted < target.num_classes) | (converted == labels.IGNORE)
     assert known.all()
     assert converted[0, 0] == labels.IGNORE
     # Class by class: equal ids go to equal ids, wherever they are.
     for value in np.unique(values):
         assert len(np.unique(converted[values == value])) == 1
-    if convert.exists(target, source):
+    if conversion.exists(target, source):
         # There and back: what merged on the way is merged for good, and nothing else changes.
-        again = convert.label_map(convert.label_map(converted, target, source), source, target)
+        again = conversion.label_map(
+            conversion.label_map(converted, target, source), source, target
+        )
         np.testing.assert_array_equal(again, converted)
 
 
@@ -157,10 +163,10 @@ def test_conversion_keeps_the_sides_of_the_picture(name, data):
     values = data.draw(arrays(np.uint8, most=source.num_classes - 1))
     mirror = np.array(source.mirror, np.uint8)
     for target in labels.SCHEMES.values():
-        if not convert.exists(source, target):
+        if not conversion.exists(source, target):
             continue
-        here = convert.label_map(values, source, target)
-        mirrored = convert.label_map(mirror[values], source, target)
+        here = conversion.label_map(values, source, target)
+        mirrored = conversion.label_map(mirror[values], source, target)
         table = np.arange(256)
         table[: target.num_classes] = target.mirror
         np.testing.assert_array_equal(table[here], mirrored)
@@ -206,10 +212,10 @@ def test_a_config_is_accepted_or_refused_in_a_sentence(key, value):
     except (TypeError, ValueError):
         return  # of another type; the command line says so
     try:
-        config_check.check(config)
+        check(config)
     except InputError as error:
         if key not in error.what:
             raise
         return
-    interval = config_check.RANGES.get(key)
-    assert interval is None or config_check.inside(provenance.flat(config.to_dict())[key], interval)
+    interval = RANGES.get(key)
+    assert interval is None or inside(provenance.flat(config.to_dict())[key], interval)

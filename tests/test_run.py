@@ -10,11 +10,14 @@ import pytest
 from PIL import Image
 
 from configs import synthetic_heads
-from faceparse_jax import checkpoints, heldout, logs, records
+from faceparse_jax.checkpoints import store
 from faceparse_jax.data.scarcity import hashed
 from faceparse_jax.errors import InputError
-from faceparse_jax.predict import load, predict_files
-from faceparse_jax.train import train
+from faceparse_jax.evaluation import evaluate
+from faceparse_jax.prediction.files import load, predict_files
+from faceparse_jax.runtime import records
+from faceparse_jax.training import logs
+from faceparse_jax.training.loop import train
 from tests import dummy_archives
 from tests.conftest import ROOT
 from tfds_builders import build
@@ -69,9 +72,9 @@ def test_resume_equals_no_interruption(data_dir, workdir, tmp_path, monkeypatch)
         patch.setattr(logs.Logs, "progress", die_at_three)
         with pytest.raises(Killed):
             train(tiny_config(data_dir), cut)
-    assert checkpoints.read_meta(cut, "last")["step"] == 2
+    assert store.read_meta(cut, "last")["step"] == 2
     train(tiny_config(data_dir), cut)
-    assert checkpoints.read_meta(cut, "last")["step"] == 4
+    assert store.read_meta(cut, "last")["step"] == 4
     assert numbers(cut) == numbers(workdir)
     whole, resumed = (load_last(w) for w in (workdir, cut))
     assert whole.keys() == resumed.keys()
@@ -82,7 +85,7 @@ def test_resume_equals_no_interruption(data_dir, workdir, tmp_path, monkeypatch)
 def load_last(workdir):
     import jax
 
-    from faceparse_jax.trained import load_trained
+    from faceparse_jax.checkpoints.trained import load_trained
 
     tree = load_trained(workdir, "last").variables
     return {jax.tree_util.keystr(k): v for k, v in jax.tree_util.tree_leaves_with_path(tree)}
@@ -93,7 +96,7 @@ def test_what_was_missing_is_counted_in_the_log(workdir):
     logged = numbers(workdir)
     assert logged[4]["seen/rows_without_label"] == 0
     assert logged[4]["seen/classes_never"] <= logged[1]["seen/classes_never"]
-    meta = checkpoints.read_meta(workdir, "last")["seen"]
+    meta = store.read_meta(workdir, "last")["seen"]
     assert meta["pixels"].count(0) == logged[4]["seen/classes_never"]
     assert sum(meta["pixels"]) <= 4 * 8 * 64 * 64
 
@@ -163,7 +166,7 @@ def test_a_damaged_config_is_refused(data_dir, tmp_path):
 
 
 def test_evaluation_writes_table_json_and_picture(workdir, capsys):
-    (scores,) = heldout.evaluate_run(workdir, "best").values()
+    (scores,) = evaluate.evaluate_run(workdir, "best").values()
     printed = capsys.readouterr().out
     assert "mean F1" in printed
     kept = int(hashed([f"{key:06d}" for key in range(24)], 0.5).sum())
@@ -199,7 +202,7 @@ def test_other_datasets_are_scored_by_name(workdir, data_dir, tmp_path, capsys):
     config.eval.dataset = "celebamask_hq_d/*, lapa_d/official,helen_d/smith"
     config.eval.flip, config.eval.label_size, config.eval.boundary_tolerance = True, -1, 1
     capsys.readouterr()
-    scores = heldout.evaluate_run(workdir, "last", config)
+    scores = evaluate.evaluate_run(workdir, "last", config)
     printed = capsys.readouterr().out
     assert list(scores) == [
         *(f"celebamask_hq_d/{order}" for order in sorted(orders)),
@@ -225,10 +228,10 @@ def test_other_datasets_are_scored_by_name(workdir, data_dir, tmp_path, capsys):
     assert "boundary F1 hair" in printed
     config.eval.dataset = "lapa_d"
     with pytest.raises(InputError, match="'lapa_d', expected name/config"):
-        heldout.evaluate_run(workdir, "last", config)
+        evaluate.evaluate_run(workdir, "last", config)
     config.eval.dataset = "helen_d/relabelled,lapa_d/official"
     with pytest.raises(InputError, match="no prepared dataset"):
-        heldout.evaluate_run(workdir, "last", config)
+        evaluate.evaluate_run(workdir, "last", config)
 
 
 def test_prediction_from_files(workdir, tmp_path):

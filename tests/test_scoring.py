@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from faceparse_jax import boundaries, evaluate, heldout, labels, metrics, scoring
-from faceparse_jax.convert import class_matrix
-from faceparse_jax.data import batches, pipeline
-from faceparse_jax.evaluate import scoring_for
-from faceparse_jax.inference import predict_both_ways, predict_step
-from faceparse_jax.letterbox import inside
+from faceparse_jax import labels
+from faceparse_jax.checkpoints.state import Nets
+from faceparse_jax.data import batches, tfds_reader
+from faceparse_jax.evaluation import boundaries, counting, evaluate, metrics, scoring
+from faceparse_jax.evaluation.counting import scoring_for
+from faceparse_jax.evaluation.scoring import Scoring, eval_step, resize_within
+from faceparse_jax.images.letterbox import inside
+from faceparse_jax.labels.conversion import class_matrix
 from faceparse_jax.models.bisenet import BiSeNet
-from faceparse_jax.scoring import Scoring, eval_step, resize_within
-from faceparse_jax.state import Nets
+from faceparse_jax.models.system import predict_both_ways, predict_step
 from tests.dummy_archives import SHAPES, cropped, eleven, lapa
 from tfds_builders import build
 
@@ -87,19 +88,19 @@ def test_labels_in_a_larger_square_lie_where_the_picture_lies(tmp_path, variable
     """Pictures that are not square: the label's square and the networks' round differently."""
     lapa(tmp_path / "manual")
     build.build("lapa_d", tmp_path / "manual", data_dir=tmp_path)
-    split = pipeline.open_split("lapa_d", "official", "train", tmp_path)
+    split = tfds_reader.open_split("lapa_d", "official", "train", tmp_path)
     nets = Nets(rgb=BiSeNet(11, width=0.125))
     network = {"rgb": jax.jit(functools.partial(nets.rgb.init, train=False))(
         jax.random.key(0), jnp.zeros((1, 32, 32, 3))
     )}  # fmt: skip
-    (batch,) = pipeline.eval_batches(split, batch_size=3, size=30, label_size=128)
+    (batch,) = tfds_reader.eval_batches(split, batch_size=3, size=30, label_size=128)
     arrays = {k: jnp.asarray(v) for k, v in batch.items() if k != "index"}
     step = functools.partial(eval_step, nets=nets, scoring=Scoring(11))
     found = np.asarray(step(network, arrays)["rgb"]["confusion"])
     expected = np.zeros_like(found)
     inputs = {key: arrays[key] for key in ("image", "depth", "has_depth")}
     probabilities = np.asarray(predict_step(network, inputs, nets=nets)["rgb"])
-    for row, name in enumerate(pipeline.split_ids(split, batch["index"])):
+    for row, name in enumerate(tfds_reader.split_ids(split, batch["index"])):
         shape = SHAPES[int(name[-1])]
         picture = probabilities[row][inside(shape, 30)]
         there = inside(shape, 128)
@@ -241,8 +242,8 @@ def test_scoring_is_a_value():
 
 
 def test_routes_of_an_iterator_are_those_of_its_list():
-    assert evaluate.routes(iter(["depth"])) == ["depth"]
-    assert evaluate.routes(iter(["rgb", "depth", "translator"])) == list(evaluate.ROUTES)
+    assert counting.routes(iter(["depth"])) == ["depth"]
+    assert counting.routes(iter(["rgb", "depth", "translator"])) == list(counting.ROUTES)
 
 
 def test_the_first_examples_come_from_several_batches_on_one_canvas():
@@ -251,10 +252,10 @@ def test_the_first_examples_come_from_several_batches_on_one_canvas():
         return {"image": np.zeros((rows, 8, 8, 3)), "label": label, "mask": np.array(mask)}
 
     batches = [batch(2, 4, [True, True]), batch(2, 6, [True, False]), batch(2, 9, [True, True])]
-    found = heldout._first(iter(batches), 3)
+    found = evaluate._first(iter(batches), 3)
     assert found["image"].shape == (3, 8, 8, 3)
     assert found["label"].shape == (3, 6, 6)
     assert found["label"][:, 0, 0].tolist() == [4, 4, 6]
     assert (found["label"][0, 4:] == labels.IGNORE).all()
-    everything = heldout._first(iter(batches), 99)
+    everything = evaluate._first(iter(batches), 99)
     assert everything["label"][:, 0, 0].tolist() == [4, 4, 6, 9, 9]

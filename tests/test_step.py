@@ -8,15 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from faceparse_jax import sharding
+from faceparse_jax.checkpoints.state import NETWORKS, Nets, Weights, init_state
 from faceparse_jax.data.augment import Augment
-from faceparse_jax.inference import predict_step
+from faceparse_jax.evaluation.scoring import Scoring, eval_step
 from faceparse_jax.models.bisenet import BiSeNet
 from faceparse_jax.models.pix2pix import PatchGAN, UNet
-from faceparse_jax.optim import Optimizer, gan_direction, parser_direction, schedule
-from faceparse_jax.scoring import Scoring, eval_step
-from faceparse_jax.state import NETWORKS, Nets, Weights, init_state
-from faceparse_jax.step import train_step
+from faceparse_jax.models.system import predict_step
+from faceparse_jax.runtime import sharding
+from faceparse_jax.training.optim import Optimizer, gan_direction, parser_direction, schedule
+from faceparse_jax.training.step import train_step
 
 CLASSES, SIZE, ROWS = 5, 32, 8
 FULL = Weights(rgb=1.0, depth=1.0, e2e=1.0, mutual=1.0, translation=10.0, adversarial=0.1)

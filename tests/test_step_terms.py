@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from faceparse_jax import losses
+from faceparse_jax.checkpoints.state import Weights
 from faceparse_jax.data.augment import augment_batch
-from faceparse_jax.state import Weights
+from faceparse_jax.training import losses
 from tests.test_step import AUGMENT, CLASSES, KEY, ROWS, make, make_batch, same, start
 
 

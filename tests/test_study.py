@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from configs.studies import arms
-from faceparse_jax import compare, provenance, study, study_report
+from faceparse_jax.checkpoints.trained import load_trained
 from faceparse_jax.errors import InputError
-from faceparse_jax.study import run_study
-from faceparse_jax.train import train
-from faceparse_jax.trained import load_trained
+from faceparse_jax.runtime import provenance
+from faceparse_jax.studies import compare, report, study
+from faceparse_jax.studies.study import run_study
+from faceparse_jax.training.loop import train
 from tests.test_run import tiny_config
 from tests.test_study_plan import both_alone, edit, tiny_study
 
@@ -195,7 +196,7 @@ def test_tables_say_what_they_rest_on(finished, tmp_path):
     ):
         assert value in text
     records = [record, record | {"code_version": "another", "absent": {"rgb": ["hat"]}}]
-    text = study_report.write(config, [], records, [], tmp_path)
+    text = report.write(config, [], records, [], tmp_path)
     assert f"* code version: {'; '.join(sorted({record['code_version'], 'another'}))}" in text
     assert "* absent, left out of the means of rgb: " in text
     assert "hat" in text

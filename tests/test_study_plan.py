@@ -8,9 +8,9 @@ import pathlib
 import pytest
 
 from configs.studies import arms
-from faceparse_jax import study
 from faceparse_jax.errors import InputError
-from faceparse_jax.study import plan
+from faceparse_jax.studies import study
+from faceparse_jax.studies.study import plan
 from tests.conftest import ROOT
 from tests.test_run import tiny_config
 

@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from configs.studies import arms
-from faceparse_jax import compare, study_report
-from faceparse_jax.study_report import Result
+from faceparse_jax.studies import compare, report
+from faceparse_jax.studies.report import Result
 from tests.test_study_plan import both_alone, changed, edit
 
 
@@ -23,7 +23,7 @@ def results(arm, condition, values, seeds=None):
 def test_statistics_against_scipy():
     rng = np.random.default_rng(0)
     base, other = rng.random(5), rng.random(5)
-    found = study_report.cells(
+    found = report.cells(
         results("base", "c", base) + results("other", "c", other), "rgb", "f1/mean", "base"
     )
     cell = found["other"]["c"]
@@ -39,20 +39,20 @@ def test_statistics_against_scipy():
 def test_statistics_pair_the_seeds_that_both_have():
     base = results("base", "c", [0.1, 0.5], seeds=[0, 2])
     other = results("other", "c", [0.4, 0.2, 0.9], seeds=[2, 0, 1])
-    cell = study_report.cells(base + other, "rgb", "f1/mean", "base")["other"]["c"]
+    cell = report.cells(base + other, "rgb", "f1/mean", "base")["other"]["c"]
     assert (cell.count, cell.difference) == (3, pytest.approx(0))
-    assert study_report._text(cell, 3).endswith("(+0.0 ± 14.1, p 1, difference over 2)")
+    assert report._text(cell, 3).endswith("(+0.0 ± 14.1, p 1, difference over 2)")
     single = results("other", "c", [0.4], seeds=[2])
-    cell = study_report.cells(base + single, "rgb", "f1/mean", "base")["other"]["c"]
+    cell = report.cells(base + single, "rgb", "f1/mean", "base")["other"]["c"]
     assert (cell.spread, cell.p_value) == (None, None)
     assert cell.difference == pytest.approx(-10)
     absent = results("other", "c", [None])
-    assert "other" not in study_report.cells(absent, "rgb", "f1/mean", None)
+    assert "other" not in report.cells(absent, "rgb", "f1/mean", None)
 
 
 def test_cells_keep_the_scores_by_seed():
     found = results("a", "c", [0.1, 0.2]) + results("b", "c", [0.4], seeds=[1])
-    cells = study_report.cells(found + results("b", "c", [None]), "rgb", "f1/mean", None)
+    cells = report.cells(found + results("b", "c", [None]), "rgb", "f1/mean", None)
     assert cells["a"]["c"].by_seed == pytest.approx({0: 10, 1: 20})
     assert cells["b"]["c"].by_seed == pytest.approx({1: 40})
 
@@ -63,13 +63,13 @@ def test_tables_tell_of_missing_seeds_and_runs(tmp_path):
     config.seeds = (0, 1, 2)
     config.baselines = (("rgb", "rgb alone"),)
     found = results("rgb alone", "c", [0.4, 0.5, 0.6]) + results("depth alone", "c", [0.5, 0.7])
-    text = study_report.write(config, found, [], ["translation, c, seed 0"], tmp_path)
+    text = report.write(config, found, [], ["translation, c, seed 0"], tmp_path)
     assert "| rgb alone | 50.0 ± 10.0 |" in text
     assert "| depth alone | 60.0 ± 14.1 (+15.0 ± 7.1, p 0.2, 2 of 3 seeds) |" in text
     assert "Not finished: translation, c, seed 0." in text
     assert "mean ± sample standard deviation over 3 seeds" in text
     config.seeds = (5,)
-    text = study_report.write(config, results("rgb alone", "c", [0.4], [5]), [], [], tmp_path)
+    text = report.write(config, results("rgb alone", "c", [0.4], [5]), [], [], tmp_path)
     assert "seed 5 alone" in text
     assert "Not finished" not in text
 

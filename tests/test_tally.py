@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from faceparse_jax.labels import IGNORE
-from faceparse_jax.tally import Tally, tally_batch
+from faceparse_jax.training.tally import Tally, tally_batch
 
 CLASSES = ("background", "skin", "hat")
 

@@ -14,7 +14,7 @@ import pytest
 from faceparse_jax.errors import InputError
 from faceparse_jax.models import ops
 from faceparse_jax.models.bisenet import BiSeNet
-from faceparse_jax.weights import from_torch_state, torch_names
+from faceparse_jax.models.torch_weights import from_torch_state, torch_names
 from tests.conftest import SHARED
 
 # Every 5th row and column of the public network's logits; weights and input by recipe.

@@ -6,9 +6,10 @@ import hashlib
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from faceparse_jax import labels, tables
+from faceparse_jax import labels
 from faceparse_jax.errors import InputError
-from tfds_builders import benchmark, examples
+from faceparse_jax.runtime import tables
+from tfds_builders import examples, official
 
 SHOWN = 20
 
@@ -53,7 +54,7 @@ class Report:
         return not self.faults
 
 
-def check(cls: type[benchmark.Benchmark], manual_dir: pathlib.Path, config: str) -> Report:
+def check(cls: type[official.Benchmark], manual_dir: pathlib.Path, config: str) -> Report:
     """Reads every file of a benchmark.
 
     Raises:
@@ -61,7 +62,7 @@ def check(cls: type[benchmark.Benchmark], manual_dir: pathlib.Path, config: str)
     """
     source = cls.find(manual_dir, config)
     counts = cls.OFFICIAL_COUNTS[config]
-    faults = [*source.faults, *benchmark.empty_splits(source, counts)]
+    faults = [*source.faults, *official.empty_splits(source, counts)]
     owners: dict[bytes, str] = {}
     splits, duplicates = {}, []
 
@@ -119,7 +120,7 @@ def text(report: Report) -> str:
         parts = (f"{split} {found:,} of {official:,}" for split, (found, official) in short.items())
         lines.append(f"note: not the official counts: {', '.join(parts)}")
     if report.absent:
-        lines.append(f"note: {benchmark.absent(report.absent)}")
+        lines.append(f"note: {official.absent(report.absent)}")
     for split, found in report.splits.items():
         if found.images and (unseen := examples.unseen(found.classes, report.scheme.classes)):
             lines.append(f"warning: {split}: {unseen}")

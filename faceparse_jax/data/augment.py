@@ -12,16 +12,10 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, Shaped, UInt8, UInt16
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8, UInt16
 
+from faceparse_jax.images.normalise import normalise_depth, normalise_image
 from faceparse_jax.labels import IGNORE
-
-IMAGE_MEAN = (0.485, 0.456, 0.406)
-IMAGE_STD = (0.229, 0.224, 0.225)
-"""ImageNet's statistics, as in the public BiSeNet recipe."""
-
-NO_DEPTH = -1.0
-"""Normalised value of pixels without depth, and the far end of the translator's tanh."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,38 +37,6 @@ class Augment:
     flip: float = 0.0
     rotate: float = 0.0
     jitter: float = 0.0
-
-
-def normalise_image(image: Shaped[Array, "*b h w 3"]) -> Float[Array, "*b h w 3"]:
-    """sRGB in 0..255 to ImageNet-normalised float32."""
-    mean, std = np.float32(IMAGE_MEAN), np.float32(IMAGE_STD)
-    return (image.astype(jnp.float32) / 255 - mean) / std
-
-
-def normalise_depth(depth: Shaped[Array, "*b h w 1"]) -> Float[Array, "*b h w 1"]:
-    """Depth in 0..255 to [-1, 1], or 0..65535 where it is u16; `NO_DEPTH` where there is none.
-
-    0 = none, larger = farther.
-    """
-    half = 65535 / 2 if depth.dtype == jnp.uint16 else 127.5
-    return depth.astype(jnp.float32) / half - 1
-
-
-def depth_to_u8(depth: Float[Array, "*b h w 1"]) -> UInt8[Array, "*b h w 1"]:
-    """The inverse of `normalise_depth`, rounded and clipped."""
-    return jnp.clip(jnp.round((depth + 1) * 127.5), 0, 255).astype(jnp.uint8)
-
-
-def prepare(batch: dict[str, Array]) -> dict[str, Array]:
-    """Normalises a batch without augmentation; keys that are absent stay absent."""
-    ready = dict(batch)
-    if "image" in batch:
-        ready["image"] = normalise_image(batch["image"])
-    if "depth" in batch:
-        ready["depth"] = normalise_depth(batch["depth"])
-    if "label" in batch:
-        ready["label"] = batch["label"].astype(jnp.int32)
-    return ready
 
 
 def source_grid(

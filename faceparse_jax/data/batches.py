@@ -11,8 +11,8 @@ import numpy as np
 
 from faceparse_jax.data.scarcity import Batch, Pool
 from faceparse_jax.errors import InputError
+from faceparse_jax.images.letterbox import inside
 from faceparse_jax.labels import IGNORE
-from faceparse_jax.letterbox import inside
 
 
 def host_rows(batch_size: int, process_index: int, process_count: int) -> range:

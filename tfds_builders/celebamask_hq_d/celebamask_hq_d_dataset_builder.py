@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 
 from faceparse_jax import images, labels
 from faceparse_jax.errors import InputError
-from tfds_builders import benchmark, examples, files
+from tfds_builders import examples, files, official
 
 _NAME = "CelebAMask-HQ"
 _IMAGES = "CelebA-HQ-img"
@@ -61,7 +61,7 @@ def read_mapping(text: str, where: str) -> tuple[dict[str, str], list[InputError
     return splits, faults
 
 
-def find(manual_dir: pathlib.Path, order: str) -> benchmark.Source:
+def find(manual_dir: pathlib.Path, order: str) -> official.Source:
     """The files of every photograph by split, from the names alone; see `Benchmark.find`."""
     archive = files.open_archive(manual_dir, _NAME, _IMAGES)
     depth = files.open_depth(manual_dir, f"{_NAME}-D")
@@ -78,39 +78,39 @@ def find(manual_dir: pathlib.Path, order: str) -> benchmark.Source:
     for name in archive.names:
         folder = name.partition("/")[0]
         if folder == _IMAGES and name.lower().endswith((".jpg", ".jpeg")):
-            faults += benchmark.claim(photos, files.file_id(name), name, archive.where, _AGAIN)
+            faults += official.claim(photos, files.file_id(name), name, archive.where, _AGAIN)
         elif folder == _MASKS and name.lower().endswith(".png"):
             number, _, part = pathlib.PurePosixPath(name).stem.partition("_")
             if part not in labels.MERGE_ORDERS["official"]:
                 fault(name, f"a mask of {part!r}", "a part of the official list")
                 continue
             named = masks[files.file_id(number)]
-            faults += benchmark.claim(named, part, name, archive.where, _AGAIN, "mask of this part")
+            faults += official.claim(named, part, name, archive.where, _AGAIN, "mask of this part")
         elif name != _MAPPING:
             surplus.append(name)
     for key, name in photos.items():
         if key not in splits:
             fault(name, f"an image that {_MAPPING} does not have", "a line for it")
     if not photos:
-        files.raise_faults(archive.root, benchmark.swapped(archive, _IMAGES, _MASKS, _AGAIN))
+        files.raise_faults(archive.root, official.swapped(archive, _IMAGES, _MASKS, _AGAIN))
         raise InputError(f"{archive.root}/{_IMAGES}", "no .jpg", "0.jpg to 29999.jpg", _AGAIN)
     folders = {key: min(parts.values()) for key, parts in masks.items()}
-    keys, wrong = benchmark.pair(photos, {"part masks": folders}, archive.where, _AGAIN)
+    keys, wrong = official.pair(photos, {"part masks": folders}, archive.where, _AGAIN)
     keys = sorted(splits.keys() & set(keys), key=int)
     with_depth, surplus_depth, depth_faults = files.match_depth(depth, keys)
     rows = {split: [] for split in ("train", "validation", "test")}
     for key in keys:
-        row = benchmark.Row(key, photos[key], masks[key], with_depth.get(key))
+        row = official.Row(key, photos[key], masks[key], with_depth.get(key))
         rows[splits[key]].append(row)
     make = functools.partial(_make, archive, depth, order)
     faults += wrong + depth_faults
     surplus += surplus_depth
     absent = sorted(splits.keys() - photos.keys() - masks.keys(), key=int)
-    return benchmark.Source(archive, depth, rows, faults, surplus, make, absent)
+    return official.Source(archive, depth, rows, faults, surplus, make, absent)
 
 
 def _make(
-    archive: files.Archive, depth: files.Archive | None, order: str, row: benchmark.Row
+    archive: files.Archive, depth: files.Archive | None, order: str, row: official.Row
 ) -> examples.Example:
     label = read_label(archive, row.label, order)
     own = (depth, row.depth) if row.depth else None
@@ -135,7 +135,7 @@ def read_label(archive: files.Archive, masks: Mapping[str, str], order: str) -> 
     return labels.merge_parts(parts, shape, order)
 
 
-class Builder(benchmark.Benchmark):
+class Builder(official.Benchmark):
     """CelebAMask-HQ-D; the config is the merge order."""
 
     VERSION = tfds.core.Version("1.1.0")
@@ -166,7 +166,7 @@ class Builder(benchmark.Benchmark):
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"""
     1. Fetch CelebAMask-HQ.zip from {HOMEPAGE}, under its terms (research and education, no
        commercial use).
-    2. Fetch CelebAMask-HQ-D.zip, the depth maps, from {benchmark.DEPTH_PAGE}. Without it the
+    2. Fetch CelebAMask-HQ-D.zip, the depth maps, from {official.DEPTH_PAGE}. Without it the
        set is built from the photographs alone.
     3. Put both into one folder D, zipped or extracted:
          D/CelebAMask-HQ.zip     or  D/CelebAMask-HQ/CelebA-HQ-img/0.jpg ...
@@ -175,7 +175,7 @@ class Builder(benchmark.Benchmark):
     """
 
     @classmethod
-    def find(cls, manual_dir: pathlib.Path, config: str) -> benchmark.Source:
+    def find(cls, manual_dir: pathlib.Path, config: str) -> official.Source:
         return find(manual_dir, config)
 
     @classmethod

@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 
 from faceparse_jax import images, labels
 from faceparse_jax.errors import InputError
-from tfds_builders import benchmark, examples, files
+from tfds_builders import examples, files, official
 
 _SMITH = ("SmithCVPR2013_dataset_resized", "SmithCVPR2013_dataset_original")
 _RELABELLED = ("helenstar_release", "helenstar")
@@ -65,7 +65,7 @@ def held_out(key: str) -> bool:
     return int(hashlib.sha256(key.encode()).hexdigest(), 16) % 10 == 0
 
 
-def find_smith(manual_dir: pathlib.Path) -> benchmark.Source:
+def find_smith(manual_dir: pathlib.Path) -> official.Source:
     """The files of Smith et al. 2013: eleven soft maps for each photograph."""
     archive = files.open_any(manual_dir, _SMITH, "images")
     photos, maps, surplus, faults = {}, {}, [], []
@@ -74,13 +74,13 @@ def find_smith(manual_dir: pathlib.Path) -> benchmark.Source:
         stem = pathlib.PurePosixPath(name).stem
         key, _, part = stem.rpartition("_")
         if folder == "images" and name.lower().endswith((".jpg", ".jpeg")):
-            faults += benchmark.claim(photos, stem, name, archive.where, _AGAIN)
+            faults += official.claim(photos, stem, name, archive.where, _AGAIN)
         elif folder == "labels" and part in _PARTS and rest == f"{key}/{stem}.png":
             maps.setdefault(key, {})[part] = name
         elif name not in _LISTS.values():
             surplus.append(name)
     if not photos:
-        files.raise_faults(archive.root, benchmark.swapped(archive, "images", "labels", _AGAIN))
+        files.raise_faults(archive.root, official.swapped(archive, "images", "labels", _AGAIN))
         raise InputError(f"{archive.root}/images", "no .jpg", "photographs", _AGAIN)
     for key, parts in maps.items():
         missing = [part for part in _PARTS if part not in parts]
@@ -88,7 +88,7 @@ def find_smith(manual_dir: pathlib.Path) -> benchmark.Source:
             found = f"soft maps without {', '.join(missing)}"
             faults.append(InputError(f"{archive.root}/labels/{key}", found, "all eleven", _AGAIN))
     folders = {key: min(parts.values()) for key, parts in maps.items()}
-    complete, wrong = benchmark.pair(photos, {"soft maps": folders}, archive.where, _AGAIN)
+    complete, wrong = official.pair(photos, {"soft maps": folders}, archive.where, _AGAIN)
     complete = [key for key in complete if len(maps[key]) == len(_PARTS)]
     depth = files.open_depth(manual_dir, "Helen-D")
     with_depth, surplus_depth, depth_faults = files.match_depth(depth, complete)
@@ -108,20 +108,19 @@ def find_smith(manual_dir: pathlib.Path) -> benchmark.Source:
                 faults.append(InputError(archive.where(file), found, expected, _AGAIN))
         chosen = set(complete).intersection(ids)
         rows[split] = [
-            benchmark.Row(key, photos[key], maps[key], with_depth.get(key))
-            for key in sorted(chosen)
+            official.Row(key, photos[key], maps[key], with_depth.get(key)) for key in sorted(chosen)
         ]
     surplus += [photos[key] for key in sorted(photos.keys() - listed.keys())]
 
-    def label(row: benchmark.Row) -> np.ndarray:
+    def label(row: official.Row) -> np.ndarray:
         return read_soft_label(archive, row.label)
 
     make = functools.partial(_make, archive, depth, label)
     faults += wrong + depth_faults
-    return benchmark.Source(archive, depth, rows, faults, surplus + surplus_depth, make)
+    return official.Source(archive, depth, rows, faults, surplus + surplus_depth, make)
 
 
-def find_relabelled(manual_dir: pathlib.Path) -> benchmark.Source:
+def find_relabelled(manual_dir: pathlib.Path) -> official.Source:
     """The files of Lin et al. 2019: `{id}_image.jpg` and `{id}_label.png` in train and test."""
     archive = files.open_any(manual_dir, _RELABELLED, "train")
     found = {(split, kind): {} for split in ("train", "test") for kind in ("image", "label")}
@@ -131,7 +130,7 @@ def find_relabelled(manual_dir: pathlib.Path) -> benchmark.Source:
         stem, _, end = file.rpartition(".")
         key, _, kind = stem.rpartition("_")
         if (split, kind) in found and end.lower() == {"image": "jpg", "label": "png"}[kind]:
-            faults += benchmark.claim(found[split, kind], key, name, archive.where, _AGAIN)
+            faults += official.claim(found[split, kind], key, name, archive.where, _AGAIN)
         elif split != "test_resize":
             surplus.append(name)
     if not found["train", "image"]:
@@ -144,7 +143,7 @@ def find_relabelled(manual_dir: pathlib.Path) -> benchmark.Source:
     rows, everything = {"train": [], "validation": [], "test": []}, []
     for split in ("train", "test"):
         parts = {"a label map": found[split, "label"]}
-        keys, wrong = benchmark.pair(found[split, "image"], parts, archive.where, _AGAIN)
+        keys, wrong = official.pair(found[split, "image"], parts, archive.where, _AGAIN)
         faults += wrong
         everything += [(split, key) for key in keys]
     for key in sorted(found["train", "image"].keys() & found["test", "image"].keys()):
@@ -155,24 +154,24 @@ def find_relabelled(manual_dir: pathlib.Path) -> benchmark.Source:
     for split, key in everything:
         to = "validation" if split == "train" and held_out(key) else split
         label = {"label": found[split, "label"][key]}
-        row = benchmark.Row(key, found[split, "image"][key], label, with_depth.get(key))
+        row = official.Row(key, found[split, "image"][key], label, with_depth.get(key))
         rows[to].append(row)
 
-    def label(row: benchmark.Row) -> np.ndarray:
+    def label(row: official.Row) -> np.ndarray:
         name = row.label["label"]
         return images.read_label(archive.read(name), archive.where(name))
 
     make = functools.partial(_make, archive, depth, label)
-    return benchmark.Source(archive, depth, rows, faults + wrong, surplus + surplus_depth, make)
+    return official.Source(archive, depth, rows, faults + wrong, surplus + surplus_depth, make)
 
 
-def _make(archive, depth, label, row: benchmark.Row) -> examples.Example:
+def _make(archive, depth, label, row: official.Row) -> examples.Example:
     own = (depth, row.depth) if row.depth else None
     name = next(iter(row.label.values()))
     return examples.example(archive, row.key, row.image, label(row), name, labels.HELEN, own)
 
 
-class Builder(benchmark.Benchmark):
+class Builder(official.Benchmark):
     """Helen-D; the config is the labelling."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -192,7 +191,7 @@ class Builder(benchmark.Benchmark):
     1. For --config smith fetch the part labels of Smith et al. from {HOMEPAGE}; for --config
        relabelled fetch helenstar_release.zip of Lin et al. 2019 ("Face Parsing With RoI Tanh-
        Warping").
-    2. Fetch Helen-D.zip, the depth maps, from {benchmark.DEPTH_PAGE}. Without it the set is
+    2. Fetch Helen-D.zip, the depth maps, from {official.DEPTH_PAGE}. Without it the set is
        built from the photographs alone.
     3. Put all into one folder D, zipped or extracted:
          D/SmithCVPR2013_dataset_resized/ (or _original) with images/, labels/, exemplars.txt ...
@@ -202,7 +201,7 @@ class Builder(benchmark.Benchmark):
     """
 
     @classmethod
-    def find(cls, manual_dir: pathlib.Path, config: str) -> benchmark.Source:
+    def find(cls, manual_dir: pathlib.Path, config: str) -> official.Source:
         return find_smith(manual_dir) if config == "smith" else find_relabelled(manual_dir)
 
     @classmethod

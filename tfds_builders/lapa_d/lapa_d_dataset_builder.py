@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 
 from faceparse_jax import images, labels
 from faceparse_jax.errors import InputError
-from tfds_builders import benchmark, examples, files
+from tfds_builders import examples, files, official
 
 _NAME = "LaPa"
 _AGAIN = "extract the LaPa archive again and run the same command"
@@ -41,8 +41,8 @@ def read_landmarks(data: bytes, where: str) -> np.ndarray:
     return points
 
 
-def find(manual_dir: pathlib.Path) -> benchmark.Source:
-    """LaPa's files; see `benchmark.Benchmark.find`."""
+def find(manual_dir: pathlib.Path) -> official.Source:
+    """LaPa's files; see `official.Benchmark.find`."""
     archive = files.open_archive(manual_dir, _NAME, "train/images")
     depth = files.open_depth(manual_dir, f"{_NAME}-D")
     found = {(split, kind): {} for split in _FOLDERS for kind in _KINDS}
@@ -54,9 +54,9 @@ def find(manual_dir: pathlib.Path) -> benchmark.Source:
             surplus.append(name)
         else:
             named = found[split, kind]
-            faults += benchmark.claim(named, files.file_id(file), name, archive.where, _AGAIN)
+            faults += official.claim(named, files.file_id(file), name, archive.where, _AGAIN)
     for split in _FOLDERS:
-        faults += benchmark.swapped(archive, f"{split}/images", f"{split}/labels", _AGAIN)
+        faults += official.swapped(archive, f"{split}/images", f"{split}/labels", _AGAIN)
     if not any(found[split, "images"] for split in _FOLDERS):
         files.raise_faults(archive.root, faults)
         where = f"{archive.root}/train/images"
@@ -67,7 +67,7 @@ def find(manual_dir: pathlib.Path) -> benchmark.Source:
             "a label map": found[split, "labels"],
             "a landmark file": found[split, "landmarks"],
         }
-        keys, wrong = benchmark.pair(found[split, "images"], parts, archive.where, _AGAIN)
+        keys, wrong = official.pair(found[split, "images"], parts, archive.where, _AGAIN)
         complete[split], faults = keys, faults + wrong
         for key in keys:
             if owner.setdefault(key, split) != split:
@@ -82,7 +82,7 @@ def find(manual_dir: pathlib.Path) -> benchmark.Source:
     with_depth, surplus_depth, wrong = files.match_depth(depth, owner)
     rows = {
         _FOLDERS[split]: [
-            benchmark.Row(
+            official.Row(
                 key,
                 found[split, "images"][key],
                 {"label": found[split, "labels"][key]},
@@ -94,11 +94,11 @@ def find(manual_dir: pathlib.Path) -> benchmark.Source:
         for split, keys in complete.items()
     }
     make = functools.partial(_make, archive, depth)
-    return benchmark.Source(archive, depth, rows, faults + wrong, surplus + surplus_depth, make)
+    return official.Source(archive, depth, rows, faults + wrong, surplus + surplus_depth, make)
 
 
 def _make(
-    archive: files.Archive, depth: files.Archive | None, row: benchmark.Row
+    archive: files.Archive, depth: files.Archive | None, row: official.Row
 ) -> examples.Example:
     name = row.label["label"]
     label = images.read_label(archive.read(name), archive.where(name))
@@ -108,7 +108,7 @@ def _make(
     return dataclasses.replace(made, features={**made.features, "landmarks": points})
 
 
-class Builder(benchmark.Benchmark):
+class Builder(official.Benchmark):
     """LaPa-D."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -121,7 +121,7 @@ class Builder(benchmark.Benchmark):
     LICENSE = "Non-commercial research only; no redistribution of the photographs."
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"""
     1. Ask for LaPa on {HOMEPAGE}, under its terms, and unpack it.
-    2. Fetch LaPa-D.zip, the depth maps, from {benchmark.DEPTH_PAGE}. Without it the set is
+    2. Fetch LaPa-D.zip, the depth maps, from {official.DEPTH_PAGE}. Without it the set is
        built from the photographs alone.
     3. Put both into one folder D:
          D/LaPa/train/images/*.jpg, D/LaPa/train/labels/*.png, D/LaPa/train/landmarks/*.txt,
@@ -130,7 +130,7 @@ class Builder(benchmark.Benchmark):
     """
 
     @classmethod
-    def find(cls, manual_dir: pathlib.Path, config: str) -> benchmark.Source:
+    def find(cls, manual_dir: pathlib.Path, config: str) -> official.Source:
         return find(manual_dir)
 
     @classmethod

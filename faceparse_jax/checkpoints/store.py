@@ -1,0 +1,324 @@
+"""Saving and restoring runs; the only file that imports orbax.
+
+A workdir holds ``checkpoints/last`` (the latest few, whole states, to resume from) and
+``checkpoints/best`` (the one with the best validation score, for inference). Both keep
+what inference needs in an item of its own, so that it is restored without optimiser
+state and strictly: a missing, surplus or misshaped tensor is an error.
+"""
+
+import contextlib
+import pathlib
+import shutil
+import sys
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.sharding import Mesh
+
+from faceparse_jax.checkpoints.state import TrainState
+from faceparse_jax.errors import InputError
+from faceparse_jax.runtime import records
+from faceparse_jax.runtime.provenance import checksum
+from faceparse_jax.runtime.sharding import is_lead, replicated
+
+Meta = dict[str, Any]
+
+_FULL_DISK = 2**26  # bytes; no checkpoint fits
+
+
+def disk_is_full(workdir: pathlib.Path, error: Exception) -> bool:
+    """Whether the disk has no room, by what failed or by what is left."""
+    there = next(place for place in (workdir, *workdir.absolute().parents) if place.exists())
+    return "No space left" in str(error) or shutil.disk_usage(there).free < _FULL_DISK
+
+
+def full_disk(workdir: pathlib.Path) -> InputError:
+    """What to tell where the disk has no room."""
+    return InputError(
+        str(workdir),
+        "a full disk",
+        "room for checkpoints",
+        "make room and run the same command; what was finished is kept",
+    )
+
+
+@contextlib.contextmanager
+def told_full_disk(workdir: pathlib.Path):
+    """Turns whatever a full disk makes fail into what to do about it.
+
+    Raises:
+        InputError: the disk is full.
+    """
+    try:
+        yield
+    except Exception as error:  # a write in the background fails with any of several
+        if isinstance(error, InputError) or not disk_is_full(workdir, error):
+            raise
+        raise full_disk(workdir) from error
+
+
+def _manager(directory: pathlib.Path, keep: int, read_only: bool):
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=None if read_only else keep, read_only=read_only, create=not read_only
+    )
+    return ocp.CheckpointManager(directory.resolve(), options=options)
+
+
+def _inference(state: TrainState) -> dict:
+    return {"params": state.params, "batch_stats": state.batch_stats}
+
+
+class Checkpoints:
+    """The checkpoints of one run; a context manager that waits for pending writes.
+
+    Args:
+        workdir: the run's folder.
+        keep: how many of the latest checkpoints stay.
+        read_only: for a look at the checkpoints of a run.
+    """
+
+    def __init__(self, workdir: pathlib.Path, keep: int, read_only: bool = False):
+        self._folder = pathlib.Path(workdir) / "checkpoints"
+        self._read_only = read_only
+        self._last = _manager(self._folder / "last", keep, read_only)
+        # Kept apart: a best-score policy in one manager would drop the latest step.
+        self._best = _manager(self._folder / "best", 1, read_only)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        with self._told():
+            self._last.close()
+            self._best.close()
+
+    def _told(self):
+        return told_full_disk(self._folder.parent)
+
+    def wait(self) -> None:
+        """Returns when everything is written.
+
+        Raises:
+            InputError: the disk is full; so do `save` and `save_best`.
+        """
+        with self._told():
+            self._last.wait_until_finished()
+            self._best.wait_until_finished()
+
+    def save(self, state: TrainState, meta: Meta) -> None:
+        """Writes a whole state in the background."""
+        step = int(state.step)
+        if step in self._last.all_steps():
+            return
+        trees = self._trees(state)
+        saves = {name: ocp.args.StandardSave(tree) for name, tree in trees.items()}
+        meta = ocp.args.JsonSave(meta | {"step": step, "sha256": _checksums(trees)})
+        with self._told():
+            # A resumed run believes meta, so the best checkpoint that it names is written first.
+            self._best.wait_until_finished()
+            self._last.save(step, args=ocp.args.Composite(**saves, meta=meta))
+
+    @staticmethod
+    def _trees(state: TrainState) -> dict:
+        trees = {"inference": _inference(state), "opt_state": state.opt_state}
+        return trees | ({"average": state.ema} if state.ema else {})
+
+    def save_best(self, state: TrainState, meta: Meta) -> None:
+        """Replaces the best checkpoint; it holds the averaged weights where they are on."""
+        step = int(state.step)
+        # Resuming from before the previous best must not leave a later step in the way.
+        for old in self._best.all_steps():
+            if old >= step:
+                self._best.delete(old)
+        trees = {"inference": state.ema or _inference(state)}
+        args = ocp.args.Composite(
+            inference=ocp.args.StandardSave(trees["inference"]),
+            meta=ocp.args.JsonSave(meta | {"step": step, "sha256": _checksums(trees)}),
+        )
+        with self._told():
+            self._best.save(step, args=args)
+
+    def restore(
+        self, state: TrainState, mesh: Mesh, before: int | None = None
+    ) -> tuple[TrainState, Meta] | None:
+        """The latest state that opens, laid out over `mesh`, and its meta.
+
+        Checkpoints that do not open, or whose values are not those that were written, are
+        named on standard error and, when an older one opens, moved to
+        ``checkpoints/damaged``.
+
+        Args:
+            state: a state, or its shapes, of the same networks and optimisers.
+            before: only checkpoints of steps below this one.
+
+        Returns:
+            None where there is no checkpoint.
+
+        Raises:
+            InputError: there are some and none opens.
+        """
+        steps = sorted(self._last.all_steps(), reverse=True)
+        steps = [step for step in steps if before is None or step < before]
+        damaged: dict[int, str] = {}
+        for step in steps:
+            try:
+                restored = self._restore(step, state, mesh)
+            except Exception as error:  # orbax has no one exception for damage
+                damaged[step] = " ".join(str(error).split())[:200] or type(error).__name__
+                continue
+            for bad, reason in damaged.items():
+                self._set_aside(bad, reason, step)
+            return restored
+        if damaged:
+            told = "; ".join(f"step {step}: {reason}" for step, reason in damaged.items())
+            raise InputError(
+                str(self._folder / "last"),
+                f"no checkpoint that opens ({told})",
+                "one of this run's networks and code version",
+                f"go on with the code version that began the run, or remove {self._folder} to "
+                "start anew",
+            )
+        return None
+
+    def _set_aside(self, step: int, reason: str, instead: int) -> None:
+        folder = self._folder / "last" / str(step)
+        target = self._folder / "damaged" / str(step)
+        if is_lead():
+            print(
+                f"warning: {folder} is damaged ({reason}); going on from step {instead}"
+                + ("" if self._read_only else f", it is moved to {target}"),
+                file=sys.stderr,
+            )
+        if self._read_only:
+            return
+        if is_lead():
+            shutil.rmtree(target, ignore_errors=True)
+            target.parent.mkdir(exist_ok=True)
+            shutil.move(folder, target)
+        if jax.process_count() > 1:
+            from jax.experimental import multihost_utils
+
+            multihost_utils.sync_global_devices(f"damaged checkpoint {step}")
+        self._last.reload()
+
+    def _restore(self, step: int, state: TrainState, mesh: Mesh) -> tuple[TrainState, Meta]:
+        place = replicated(mesh)
+        targets = {
+            name: ocp.args.StandardRestore(_like(tree, place))
+            for name, tree in self._trees(state).items()
+        }
+        restored = self._last.restore(
+            step, args=ocp.args.Composite(**targets, meta=ocp.args.JsonRestore())
+        )
+        trees = {name: restored[name] for name in targets}
+        _check(trees, restored["meta"], str(self._folder / "last" / str(step)))
+        whole = TrainState(
+            step=jax.device_put(np.int32(step), place),
+            **restored["inference"],
+            opt_state=restored["opt_state"],
+            ema=restored["average"] if state.ema else {},
+        )
+        return whole, restored["meta"]
+
+
+def _checksums(trees: dict[str, Any]) -> dict[str, str]:
+    return {name: checksum(tree) for name, tree in trees.items()}
+
+
+def _check(trees: dict[str, Any], meta: Meta, where: str) -> None:
+    """Raises InputError where values are not those that were saved.
+
+    The files' own format would read flipped bytes as other numbers.
+    """
+    for name, value in meta.get("sha256", {}).items():
+        if name in trees and checksum(trees[name]) != value:
+            raise InputError(
+                f"{where}/{name}",
+                "other values than were written",
+                f"SHA-256 {value}",
+                "use another checkpoint of the run",
+            )
+
+
+def _check_shapes(stored: Any, like: Any) -> None:
+    """Raises ValueError where tensors are missing, surplus, or of other shapes than `like`'s."""
+
+    def shapes(tree):
+        leaves = jax.tree_util.tree_leaves_with_path(tree)
+        return {jax.tree_util.keystr(path): tuple(leaf.shape) for path, leaf in leaves}
+
+    there, wanted = shapes(stored), shapes(like)
+    for name in sorted(there.keys() | wanted.keys()):
+        if there.get(name) != wanted.get(name):
+            raise ValueError(f"{name} is {there.get(name)}, not {wanted.get(name)}")
+
+
+def _like(tree: Any, place: jax.sharding.Sharding) -> Any:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), tree)
+
+
+def read_meta(workdir: pathlib.Path, which: str = "best") -> Meta:
+    """The meta of a run's ``best`` or ``last`` checkpoint.
+
+    Raises:
+        InputError: the workdir holds no such checkpoint, or one without a meta.
+    """
+    folder = pathlib.Path(workdir) / "checkpoints" / which
+    steps = [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
+    if not steps:
+        raise InputError(
+            str(folder),
+            "no checkpoint",
+            "a trained run",
+            f"train first: python -m faceparse_jax.main --config configs/X.py --workdir {workdir}",
+        )
+    path = folder / str(max(steps)) / "meta" / "metadata"
+    kinds = {"config": dict, "dataset": dict, "step": int, "seed": int, "code_version": str}
+    meta = records.read(path, "the meta of a checkpoint", _other_checkpoint(which), **kinds)
+    if not isinstance(meta.get("sha256", {}), dict):
+        raise InputError(
+            str(path), "no checksums by name", "the meta of a checkpoint", _other_checkpoint(which)
+        )
+    return meta
+
+
+def _other_checkpoint(which: str) -> str:
+    other = "best" if which == "last" else "last"
+    return f"add --checkpoint={other}, or resume the run to write it anew"
+
+
+def load_inference(workdir: pathlib.Path, like: Any, which: str = "best") -> dict[str, dict]:
+    """Parameters and statistics of a checkpoint, strictly in the form of `like`.
+
+    Args:
+        workdir: the run's folder.
+        like: shapes of ``{'params', 'batch_stats'}``, by network.
+        which: ``best`` or ``last``.
+
+    Raises:
+        InputError: no checkpoint, or its tensors are not those of `like`.
+    """
+    meta = read_meta(workdir, which)
+    step = int(meta["step"])
+    folder = pathlib.Path(workdir).resolve() / "checkpoints" / which / str(step)
+    # By what was written, not by what is there: a lost average must not pass unnoticed.
+    written = meta.get("sha256") or {path.name: "" for path in folder.iterdir()}
+    source = folder / ("average" if "average" in written else "inference")
+    place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    try:
+        with ocp.StandardCheckpointer() as reader:
+            # Before the read: one that fails leaves others that go on and complain.
+            _check_shapes(ocp.StandardCheckpointHandler().metadata(source).tree, like)
+            tree = reader.restore(source, _like(like, place))
+    except Exception as error:  # orbax has no one exception for damage
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(
+            str(folder),
+            f"other or damaged tensors ({reason})",
+            "the networks of the checkpoint's own config",
+            f"{_other_checkpoint(which)}, or use the code version that meta/metadata names",
+        ) from error
+    _check({source.name: tree}, meta, str(folder))
+    return tree

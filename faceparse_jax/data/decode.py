@@ -1,0 +1,135 @@
+"""Decodes a prepared dataset once into memory-mapped files.
+
+    python -m faceparse_jax.data.decode --name celebamask_hq_d --config official --size 256
+
+For sets that fit on a fast disk or in memory, and for machines without TensorFlow: copy
+the dataset's folder there and train with --config.data.source=arrays.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import sys
+
+import numpy as np
+
+from faceparse_jax.config import RANGES, inside
+from faceparse_jax.data.splits import Split
+from faceparse_jax.errors import InputError
+
+EXIT_BAD_INPUT, EXIT_STOPPED = 2, 130
+
+
+def write(name: str, config: str, data_dir: pathlib.Path, size: int) -> list[pathlib.Path]:
+    """Writes the arrays of every split and returns their folders; finished ones are kept.
+
+    Raises:
+        InputError: the dataset is not prepared, or the disk is full.
+    """
+    # Here, so that --help answers without TensorFlow.
+    from faceparse_jax.data import arrays_reader, tfds_reader
+
+    written = []
+    for split in tfds_reader.open_splits(name, config, data_dir):
+        target = arrays_reader.folder(split, size)
+        written.append(target)
+        if not target.exists():
+            try:
+                _write_split(split, size, target)
+            except OSError as error:
+                raise InputError(
+                    str(target), str(error), "room for the arrays", "make room and run again"
+                ) from error
+    return written
+
+
+def _write_split(split: Split, size: int, target: pathlib.Path) -> None:
+    from faceparse_jax.data import arrays_reader, tfds_reader
+    from tfds_builders import examples
+
+    # Written beside the target, so that a killed run leaves nothing that opens.
+    partial = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    count = split.num_examples
+    try:
+        out = {
+            key: np.lib.format.open_memmap(
+                partial / f"{key}.npy", mode="w+", dtype=dtype, shape=shape
+            )
+            for key, (shape, dtype) in arrays_reader.shapes(split, size).items()
+        }
+        for key in out:
+            # A sparse file would kill the process where the disk is full, not raise.
+            with open(partial / f"{key}.npy", "r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+        rows = _rows(tfds_reader.eval_batches(split, batch_size=16, size=size))
+        for row in examples.progress(split.split, rows, count):
+            for key, array in out.items():
+                array[row["index"]] = row[key]
+        for array in out.values():
+            array.flush()
+        _write_original_labels(split, partial)
+        ids = tfds_reader.split_ids(split, range(count))
+        record = {"split": arrays_reader.record(split), "ids": ids}
+        (partial / "split.json").write_text(json.dumps(record))
+    except (OSError, InputError):
+        shutil.rmtree(partial, ignore_errors=True)
+        with contextlib.suppress(OSError):  # other splits may be there
+            partial.parent.rmdir()
+        raise
+    os.replace(partial, target)
+
+
+def _write_original_labels(split: Split, folder: pathlib.Path) -> None:
+    from faceparse_jax.data import tfds_files
+
+    ends, end = [], 0
+    with open(folder / "label_png.bin", "wb") as file:
+        for _, example in tfds_files.encoded_examples(split):
+            end += file.write(example["label"])
+            ends.append(end)
+    np.save(folder / "label_png.npy", np.array(ends, np.int64))
+
+
+def _rows(batches):
+    for batch in batches:
+        for row in np.flatnonzero(batch["mask"]):
+            yield {key: value[row] for key, value in batch.items()}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command and returns its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m faceparse_jax.data.decode", description=__doc__
+    )
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--name", required=True, help="the dataset")
+    parser.add_argument("--config", required=True, help="its config")
+    parser.add_argument("--size", type=int, required=True, help="side in pixels")
+    parser.add_argument(
+        "--data_dir", type=pathlib.Path, default=pathlib.Path("~/tensorflow_datasets")
+    )
+    options = parser.parse_args(argv)
+    if not inside(options.size, RANGES["data.size"]):
+        parser.error(f"--size: found {options.size}, expected at least 16 pixels, at most 8192")
+    try:
+        folders = write(options.name, options.config, options.data_dir.expanduser(), options.size)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print("stopped; run the same command again", file=sys.stderr)
+        return EXIT_STOPPED
+    for folder in folders:
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        print(f"{folder}  {size / 2**20:,.0f} MiB")
+    print(f"next: add --config.data.source=arrays --config.data.size={options.size}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

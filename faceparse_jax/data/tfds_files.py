@@ -1,0 +1,180 @@
+"""Prepared datasets as TFDS has stored them: splits, ids and encoded examples.
+
+With `pipeline` and `fit` all that knows TensorFlow.
+"""
+
+import contextlib
+import functools
+import pathlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from faceparse_jax import labels
+from faceparse_jax.data.batches import png_shape
+from faceparse_jax.data.splits import Split, build_command, fingerprint, newest_version
+from faceparse_jax.errors import InputError
+
+# TensorFlow would take all of the memory of the GPUs that JAX works on.
+tf.config.set_visible_devices([], "GPU")
+
+_ENCODED = ("image", "depth", "label")
+_FRAME = 16  # bytes of a record beside its data: a length and two checksums
+
+
+def open_split(name: str, config: str, split: str, data_dir: str | pathlib.Path) -> Split:
+    """Opens the newest version of a dataset that `tfds_builders.build` has prepared.
+
+    Raises:
+        InputError: the dataset is not prepared or damaged, has no such split, or its labels
+            are of a scheme that this version does not know.
+    """
+    directory = newest_version(name, config, data_dir)
+    info = _builder(directory).info
+    there = {key: value.num_examples for key, value in info.splits.items() if value.num_examples}
+    if split not in there:
+        raise InputError(
+            str(directory), f"no split {split!r}", f"one of {sorted(there)}", "choose one of these"
+        )
+    metadata = dict(info.metadata)
+    bits, with_depth = metadata.get("depth_bits", 8), metadata.get("with_depth", {})
+    if bits not in (8, 16) or not isinstance(with_depth, dict):
+        raise InputError(
+            str(directory / "metadata.json"),
+            f"depth_bits {bits!r} and with_depth {with_depth!r}",
+            "8 or 16, and a count for each split",
+            _again(directory),
+        )
+    scheme = labels.SCHEMES.get(metadata.get("scheme", ""))
+    if scheme is None or list(scheme.classes) != list(metadata.get("classes", ())):
+        raise InputError(
+            str(directory / "metadata.json"),
+            f"label scheme {metadata.get('scheme')!r} with classes {metadata.get('classes')}",
+            f"one of {sorted(labels.SCHEMES)} with the classes of faceparse_jax/labels.py",
+            _again(directory),
+        )
+    shape = info.features["label"].shape[:2]
+    return Split(
+        name=name,
+        config=config,
+        split=split,
+        version=directory.name,
+        directory=directory,
+        num_examples=there[split],
+        with_depth=int(with_depth.get(split, there[split])),
+        scheme=scheme,
+        merge_order=metadata.get("merge_order", ""),
+        depth_source=metadata.get("depth_source", ""),
+        depth_bits=bits,
+        label_size=None if None in shape else (int(shape[0]), int(shape[1])),
+        fingerprint=fingerprint(directory),
+    )
+
+
+def open_splits(name: str, config: str, data_dir: str | pathlib.Path) -> list[Split]:
+    """Every split of a prepared dataset; see `open_split`."""
+    info = _builder(newest_version(name, config, data_dir)).info
+    there = [split for split, found in info.splits.items() if found.num_examples]
+    return [open_split(name, config, split, data_dir) for split in there]
+
+
+def split_ids(split: Split, indices: Sequence[int] | np.ndarray) -> list[str]:
+    """The ids of the examples in these rows of the split."""
+    ids = all_ids(split)
+    return [ids[int(i)] for i in indices]
+
+
+@functools.lru_cache(maxsize=16)
+def all_ids(split: Split) -> list[str]:
+    """The ids of all examples, in stored order."""
+    stream = encoded(split).map(lambda _, example: example["id"])
+    with reading(split):
+        return [name.decode() for name in stream.as_numpy_iterator()]
+
+
+@functools.lru_cache(maxsize=16)
+def has_depth(split: Split) -> np.ndarray:
+    """Whether each example has depth, bool [n]; reads the whole split once."""
+    stream = encoded(split).map(lambda _, example: example["has_depth"])
+    with reading(split):
+        return np.array(list(stream.as_numpy_iterator()))
+
+
+@functools.lru_cache(maxsize=16)
+def label_sizes(split: Split) -> np.ndarray:
+    """Height and width [n 2] of every label, from the headers of the PNG files."""
+    stream = encoded(split).map(lambda _, example: tf.strings.substr(example["label"], 0, 24))
+    with reading(split):
+        return np.array([png_shape(raw) for raw in stream.as_numpy_iterator()])
+
+
+def encoded(split: Split) -> tf.data.Dataset:
+    """(row, example with encoded images) in stored order."""
+    # One file after the other: the row number must not depend on an interleave.
+    config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
+    dataset = _builder(split.directory).as_dataset(
+        split=split.split,
+        shuffle_files=False,
+        decoders={key: tfds.decode.SkipDecoding() for key in _ENCODED},
+        read_config=config,
+    )
+    return dataset.enumerate()
+
+
+def encoded_examples(split: Split) -> Iterator[tuple[int, dict]]:
+    """Row and stored features of every example; images are the bytes of their files."""
+    with reading(split):
+        yield from encoded(split).as_numpy_iterator()
+
+
+@contextlib.contextmanager
+def reading(split: Split) -> Iterator[None]:
+    """Tells of records that TensorFlow cannot read or decode."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reason = error.message.split("} ")[-1].split(" [Op:")[0]
+        raise _damaged(split.directory, f"{reason} in split {split.split!r}") from error
+
+
+def features(split: Split) -> tfds.features.FeaturesDict:
+    """How the examples of a split are stored."""
+    return _builder(split.directory).info.features
+
+
+@functools.lru_cache(maxsize=16)
+def _builder(directory: pathlib.Path) -> tfds.core.DatasetBuilder:
+    try:
+        builder = tfds.builder_from_directory(str(directory))
+        dict(builder.info.metadata or {})  # read when it is asked for
+        faults = [fault for split in builder.info.splits.values() for fault in _faults(split)]
+        if builder.info.file_format.value != "tfrecord":
+            faults = [f"files of the format {builder.info.file_format.value}"]
+    except Exception as error:  # TFDS has no one exception for damage
+        reason = " ".join(str(error).split())[:200]
+        raise _damaged(directory, reason or type(error).__name__) from error
+    if faults:
+        raise _damaged(directory, faults[0])
+    return builder
+
+
+def _faults(split: tfds.core.SplitInfo) -> list[str]:
+    """What is wrong with the files of a split, by their names and sizes."""
+    paths = [pathlib.Path(path) for path in split.filepaths]
+    missing = [f"no file {path.name}" for path in paths if not path.is_file()]
+    whole = split.num_bytes + _FRAME * split.num_examples
+    there = sum(path.stat().st_size for path in paths if path.is_file())
+    if missing or there == whole:
+        return missing
+    return [f"{there:,} bytes of split {split.name!r} instead of {whole:,}"]
+
+
+def _again(directory: pathlib.Path) -> str:
+    config, name, data_dir = (directory.parents[n] for n in range(3))
+    return f"remove {directory} and run {build_command(name.name, config.name, data_dir)}"
+
+
+def _damaged(directory: pathlib.Path, found: str) -> InputError:
+    return InputError(str(directory), found, "a prepared dataset", _again(directory))

@@ -1,0 +1,169 @@
+"""From batches to one summed confusion matrix per route, and from there to numbers."""
+
+import csv
+import functools
+import json
+import pathlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from faceparse_jax.checkpoints.state import Nets, Variables
+from faceparse_jax.data import reader
+from faceparse_jax.data.splits import Split
+from faceparse_jax.evaluation import boundaries, metrics
+from faceparse_jax.evaluation.scoring import Scoring, eval_step
+from faceparse_jax.images.draw import training_picture
+from faceparse_jax.labels import Scheme, conversion
+from faceparse_jax.runtime import sharding
+
+ROUTES = {
+    "rgb": "RGB parser on images",
+    "depth": "depth parser on real depth",
+    "depth_translated": "depth parser on translated depth",
+    "fusion": "mean of both parsers",
+}
+"""The ways to a label map, in the order of the tables."""
+
+_NEEDS = {
+    "rgb": {"rgb"},
+    "depth": {"depth"},
+    "depth_translated": {"depth", "translator"},
+    "fusion": {"rgb", "depth"},
+}
+
+Counts = Mapping[str, Mapping[str, np.ndarray]]
+"""By route: ``confusion`` [k k] and perhaps ``boundary`` [k 4]."""
+
+
+def routes(networks: Iterable[str]) -> list[str]:
+    """The ways to a label map that these networks have, in the order of `ROUTES`."""
+    there = set(networks)  # an iterator would be empty after the first route
+    return [route for route in ROUTES if _NEEDS[route] <= there]
+
+
+def open_data(config, name: str, dataset: str = "") -> Split:
+    """The split `name` of the configured dataset, or of ``dataset``, as name/config."""
+    data = config.data
+    name_of, _, config_of = dataset.partition("/") if dataset else (data.name, "", data.config)
+    return reader.module(data.source).open_split(
+        name_of, config_of, name, pathlib.Path(data.data_dir)
+    )
+
+
+def dataset_record(split: Split) -> dict[str, Any]:
+    """What results and checkpoints say of a dataset."""
+    return {
+        "name": split.name,
+        "config": split.config,
+        "version": split.version,
+        "fingerprint": split.fingerprint,
+        "scheme": split.scheme.name,
+        "merge_order": split.merge_order,
+        "depth_source": split.depth_source,
+    }
+
+
+def scoring_for(
+    trained: Scheme, scored: Scheme, *, flip: bool = False, boundary_tolerance: int = -1
+) -> tuple[Scheme, Scoring]:
+    """The scheme in which networks and labels are compared, and how to count in it.
+
+    Raises:
+        InputError: no conversion between the two schemes.
+    """
+    counted = conversion.common(trained, scored)
+    table = functools.partial(conversion.class_table, target=counted)
+    return counted, Scoring(
+        counted.num_classes,
+        class_table=() if trained == counted else table(trained),
+        label_table=() if scored == counted else table(scored),
+        mirror=trained.mirror if flip else (),
+        boundary_tolerance=boundary_tolerance,
+    )
+
+
+def make_eval_step(nets: Nets, scoring: Scoring, mesh: Mesh) -> Callable:
+    """`scoring.eval_step`, jitted over the mesh."""
+    whole = sharding.replicated(mesh)
+    return jax.jit(
+        functools.partial(eval_step, nets=nets, scoring=scoring),
+        in_shardings=(whole, sharding.by_row(mesh)),
+        out_shardings=whole,
+    )
+
+
+def count(
+    eval_step: Callable, variables: Variables, batches: Iterable[dict[str, np.ndarray]], mesh: Mesh
+) -> tuple[Counts, dict[str, int]]:
+    """Sums counts over batches, in int64 on the host.
+
+    Returns:
+        By route what `scoring.eval_step` counts, and how many examples there were:
+        ``all`` and ``with_depth``.
+    """
+    totals: dict[str, Any] = {}
+    examples = {"all": 0, "with_depth": 0}
+    for batch in batches:
+        examples["all"] += int(batch["mask"].sum())
+        examples["with_depth"] += int((batch["mask"] & batch["has_depth"]).sum())
+        inputs = {k: v for k, v in batch.items() if k != "index"}
+        counts = eval_step(variables, sharding.shard_padded(inputs, mesh))
+        counts = jax.tree.map(lambda x: x.astype(np.int64), jax.device_get(counts))
+        totals = jax.tree.map(np.add, totals, counts) if totals else counts
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        gathered = multihost_utils.process_allgather(np.array(list(examples.values())))
+        examples = dict(zip(examples, map(int, gathered.sum(axis=0)), strict=True))
+    ordered = {name: totals[name] for name in ROUTES if name in totals}
+    return ordered, examples
+
+
+def scalars(counts: Counts, scheme: Scheme) -> dict[str, float]:
+    """The few numbers that training logs for each route."""
+    numbers = {}
+    for route, counted in counts.items():
+        scores = metrics.scores(counted["confusion"], scheme)
+        for key in ("f1/mean", "f1/mean_depth_classes", "iou/mean", "accuracy"):
+            if scores[key] is not None:
+                numbers[f"validation/{route}/{key}"] = scores[key]
+    return numbers
+
+
+def result(counts: Counts, scheme: Scheme, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Scores of every route with the raw counts and where they come from."""
+    routes = {}
+    for route, counted in counts.items():
+        routes[route] = metrics.scores(counted["confusion"], scheme)
+        if "boundary" in counted:
+            routes[route] |= boundaries.scores(counted["boundary"], scheme)
+        routes[route] |= {key: value.tolist() for key, value in counted.items()}
+    return {"provenance": dict(record), "classes": list(scheme.classes), "routes": routes}
+
+
+def write_confusion(path: pathlib.Path, confusion: np.ndarray, scheme: Scheme) -> None:
+    """Writes pixel counts as CSV: a row for each true class, a column for each predicted one."""
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["true \\ predicted", *scheme.classes])
+        for name, row in zip(scheme.classes, confusion.tolist(), strict=True):
+            writer.writerow([name, *row])
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes JSON beside the target first, so that a reader never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, indent=1) + "\n")
+    partial.replace(path)
+
+
+def examples_picture(predict_step, variables, batch, scheme, truth_scheme=None) -> np.ndarray:
+    """Image, depth, truth and every prediction of a few examples, side by side."""
+    inputs = {k: batch[k] for k in ("image", "depth", "has_depth")}
+    out = jax.device_get(predict_step(variables, inputs))
+    return training_picture(batch, out, scheme, len(batch["mask"]), truth_scheme)

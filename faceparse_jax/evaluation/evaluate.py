@@ -1,0 +1,251 @@
+"""A run's checkpoint, scored on held-out splits: tables, files, pictures."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+from PIL import Image
+
+from faceparse_jax.checkpoints.trained import load_trained
+from faceparse_jax.config import check
+from faceparse_jax.data import reader
+from faceparse_jax.data.batches import ORIGINAL
+from faceparse_jax.data.scarcity import Batch
+from faceparse_jax.data.splits import Split, prepared_configs
+from faceparse_jax.errors import InputError
+from faceparse_jax.evaluation import boundaries, metrics
+from faceparse_jax.evaluation.counting import (
+    count,
+    dataset_record,
+    examples_picture,
+    make_eval_step,
+    open_data,
+    result,
+    scoring_for,
+    write_confusion,
+    write_json,
+)
+from faceparse_jax.evaluation.scoring import Scoring
+from faceparse_jax.labels import IGNORE, Scheme
+from faceparse_jax.models.system import predict_step
+from faceparse_jax.runtime import provenance, sharding
+
+
+def datasets_to_score(config) -> list[str]:
+    """The datasets that `config.eval.dataset` names, as name/config.
+
+    Empty for the run's own; several with commas; ``name/*`` for every prepared config, which
+    for CelebAMask-HQ-D is every merge order.
+    """
+    chosen = []
+    for item in config.eval.dataset.split(",") if config.eval.dataset else [""]:
+        name, _, wanted = item.strip().partition("/")
+        if not name:
+            chosen.append(f"{config.data.name}/{config.data.config}")
+        elif wanted == "*":
+            chosen += [f"{name}/{found}" for found in prepared_configs(name, config.data.data_dir)]
+        elif wanted:
+            chosen.append(f"{name}/{wanted}")
+        else:
+            raise InputError(
+                "config.eval.dataset", repr(item), "name/config", f"set it to {name}/official"
+            )
+    return chosen
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """A split to score, opened.
+
+    Attributes:
+        name: of the dataset, as name/config.
+        scheme: in which networks and labels are compared.
+        how: how to count in it.
+        batches: makes this host's rows of the split, once.
+        label_size: side at which scores are counted, in pixels, or `ORIGINAL`.
+    """
+
+    name: str
+    split: Split
+    scheme: Scheme
+    how: Scoring
+    batches: Callable[[], Iterator[dict[str, np.ndarray]]]
+    label_size: int
+
+
+def open_scored(config, trained: Scheme, name: str) -> Scored:
+    """The split that `config.eval` scores, of the dataset ``name``, as name/config.
+
+    Args:
+        trained: the scheme of the networks' logits.
+
+    Raises:
+        InputError: no such data, no conversion of its scheme, or labels that it does not hold.
+    """
+    split = open_data(config, config.eval.split, name)
+    scheme, how = scoring_for(
+        trained,
+        split.scheme,
+        flip=config.eval.flip,
+        boundary_tolerance=config.eval.boundary_tolerance,
+    )
+    label_size = config.eval.label_size or config.data.size
+    batches = functools.partial(
+        reader.module(config.data.source).eval_batches,
+        split,
+        batch_size=config.eval.batch,
+        size=config.data.size,
+        label_size=label_size,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    batches()  # what it would refuse
+    return Scored(name, split, scheme, how, batches, label_size)
+
+
+def score_names(scored: Scored) -> set[str]:
+    """The scores that every route has there."""
+    classes = scored.scheme.num_classes
+    names = metrics.scores(np.zeros((classes, classes), np.int64), scored.scheme).keys()
+    if scored.how.boundary_tolerance >= 0:
+        names |= boundaries.scores(np.zeros((classes, 4), np.int64), scored.scheme).keys()
+    return names - {"absent"}
+
+
+def evaluate_run(workdir: pathlib.Path, which: str, overrides=None) -> dict[str, dict[str, Any]]:
+    """Scores a run's checkpoint on held-out splits; prints tables, writes files.
+
+    For each dataset, in ``workdir/evaluation``: scores as JSON, the confusion matrix of
+    every route as CSV, and a picture of a few examples.
+
+    Args:
+        workdir: the run's folder.
+        which: ``best`` or ``last``.
+        overrides: a config whose `eval`, `devices`, data folder and source replace the
+            run's own.
+
+    Returns:
+        What the JSON files hold, by dataset.
+    """
+    run = load_trained(workdir, which)
+    config = ml_collections.ConfigDict(run.config)
+    if overrides is not None:
+        check(overrides)
+        config.eval = overrides.eval
+        config.devices = overrides.devices
+        config.data.data_dir = overrides.data.data_dir
+        config.data.source = overrides.data.source
+    check(config)
+    mesh = sharding.make_mesh(config.devices)
+    variables = sharding.replicate(run.variables, mesh)
+    own = f"{config.data.name}/{config.data.config}"
+    # Opened first, so that a missing dataset is told before the others are scored.
+    scored = [open_scored(config, run.scheme, name) for name in datasets_to_score(config)]
+    _make_folder(workdir / "evaluation")
+    scores = {}
+    for dataset in scored:
+        suffix = "" if dataset.name == own else "_" + dataset.name.replace("/", "_")
+        name = f"{dataset.split.split}_{which}{suffix}"
+        scores[dataset.name] = _evaluate_split(
+            run, config, dataset, variables, mesh, which, workdir / "evaluation" / name
+        )
+    return scores
+
+
+def _first(batches: Iterator[Batch], count: int) -> Batch:
+    """The first examples of a split, their labels on one canvas."""
+    heads: list[Batch] = []
+    while sum(len(head["mask"]) for head in heads) < count and (head := next(batches, None)):
+        heads.append({key: value[head["mask"]] for key, value in head.items()})
+    sides = np.max([head["label"].shape[1:3] for head in heads], axis=0)
+    for head in heads:
+        grown = [(0, big - own) for big, own in zip(sides, head["label"].shape[1:3], strict=True)]
+        around = [(0, 0), *grown]
+        head["label"] = np.pad(head["label"], around, constant_values=IGNORE)
+    return {key: np.concatenate([head[key] for head in heads])[:count] for key in heads[0]}
+
+
+def _make_folder(folder: pathlib.Path) -> None:
+    """Made before anything is counted, so that no scores are lost where it cannot be."""
+    try:
+        if sharding.is_lead():
+            folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            str(folder), error.strerror, "a folder that can be written", "check its permissions"
+        ) from error
+
+
+def _evaluate_split(
+    run, config, scored: Scored, variables, mesh, which: str, target: pathlib.Path
+) -> dict[str, Any]:
+    split, scheme, how, batches = scored.split, scored.scheme, scored.how, scored.batches
+    counts, examples = count(make_eval_step(run.nets, how, mesh), variables, batches(), mesh)
+    record = {
+        "config": config.to_dict(),
+        "seed": run.meta["seed"],
+        "step": run.meta["step"],
+        "checkpoint": which,
+        "trained_on": run.meta["dataset"],
+        "trained_with": run.meta["code_version"],
+        "scored_on": dataset_record(split) | {"split": split.split, "examples": examples},
+        "scored_in_scheme": scheme.name,
+        "input_resolution": config.data.size,
+        "scoring_resolution": ("original" if scored.label_size == ORIGINAL else scored.label_size),
+        "flip": config.eval.flip,
+        "boundary_tolerance_pixels": config.eval.boundary_tolerance,
+        "code_version": provenance.code_version(),
+        "libraries": provenance.libraries(),
+    }
+    scores = result(counts, scheme, record)
+    if sharding.is_lead():
+        print(summary(record, scores, scheme))
+        write_json(target.with_name(f"{target.name}.json"), scores)
+        for route, counted in counts.items():
+            path = target.with_name(f"{target.name}_{route}.csv")
+            write_confusion(path, counted["confusion"], scheme)
+        head = _first(batches(), config.eval.pictures)
+        predict = jax.jit(functools.partial(predict_step, nets=run.nets))
+        picture = examples_picture(predict, run.variables, head, run.scheme, split.scheme)
+        Image.fromarray(picture).save(target.with_name(f"{target.name}.png"))
+        print(f"written: {target}.json, .png and _ROUTE.csv")
+    return scores
+
+
+def summary(record: Mapping[str, Any], scores: Mapping[str, Any], scheme: Scheme) -> str:
+    """What was scored on what, and the table."""
+    on, side = record["scored_on"], record["scoring_resolution"]
+    lines = [
+        f"{on['examples']['all']} examples of {on['name']}/{on['config']} {on['split']}, "
+        f"depth {on['depth_source']} ({on['examples']['with_depth']} with depth)",
+        f"input {record['input_resolution']} px, scored at "
+        f"{'the original size' if side == 'original' else f'{side} px'}, "
+        f"step {record['step']} ({record['checkpoint']})",
+    ]
+    kept = record["trained_on"].get("examples", {})
+    scarce = [f"{what} of {kept[what]:,}" for what in kept if kept[what] < kept["all"]]
+    if scarce:
+        lines.append(f"trained with {' and '.join(scarce)} of {kept['all']:,} examples")
+    if scheme.name != on["scheme"]:
+        lines.append(f"labels of scheme {on['scheme']}, compared in {scheme.name}")
+    if on["merge_order"]:
+        lines.append(f"merge order of the labels: {on['merge_order']}")
+    if record["flip"]:
+        lines.append("mean of the prediction for the image and for its mirror image")
+    if record["boundary_tolerance_pixels"] >= 0:
+        lines.append(f"boundary F1: tolerance {record['boundary_tolerance_pixels']} px")
+    absent: dict[str, list[str]] = {}
+    for route, values in scores["routes"].items():
+        if not np.any(values["confusion"]):
+            lines.append(f"{route}: nothing to score")
+        elif values["absent"]:
+            absent.setdefault(", ".join(sorted(values["absent"])), []).append(route)
+    for classes, routes in absent.items():
+        lines.append(f"absent, left out of the means of {', '.join(routes)}: {classes}")
+    lines.append(metrics.table(scores["routes"], scheme))
+    return "\n".join(lines)

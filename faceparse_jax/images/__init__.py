@@ -1,0 +1,30 @@
+"""Pictures on the host: reading files, bringing them to a size, drawing.
+
+The functions named here need no JAX.
+"""
+
+from faceparse_jax.images.read import (
+    MAX_PIXELS,
+    check_depth_range,
+    contents,
+    depth_to_u8,
+    is_turned,
+    read_depth,
+    read_image,
+    read_label,
+    read_mask,
+    resize_depth,
+)
+
+__all__ = [
+    "MAX_PIXELS",
+    "check_depth_range",
+    "contents",
+    "depth_to_u8",
+    "is_turned",
+    "read_depth",
+    "read_image",
+    "read_label",
+    "read_mask",
+    "resize_depth",
+]

@@ -1,0 +1,1 @@
+"""Photographs and depth maps to label maps, with the networks of one checkpoint."""

@@ -1,0 +1,1 @@
+"""Devices, hosts, and the JSON files that commands leave for each other."""

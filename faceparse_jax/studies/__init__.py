@@ -1,0 +1,1 @@
+"""Several runs of one config side by side: planned, run, told."""

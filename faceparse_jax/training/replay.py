@@ -1,0 +1,86 @@
+"""The step at which a run met a number that is not finite, run again and looked at."""
+
+import math
+import pathlib
+
+import jax
+import numpy as np
+from PIL import Image
+
+from faceparse_jax.checkpoints.store import Checkpoints
+from faceparse_jax.config import check
+from faceparse_jax.errors import InputError
+from faceparse_jax.images.draw import training_picture
+from faceparse_jax.runtime import records, sharding
+from faceparse_jax.training.guard import NON_FINITE
+from faceparse_jax.training.setup import accept, training_inputs
+
+_SHOWN = 8
+
+
+def replay(workdir: pathlib.Path, overrides=None) -> dict[str, float]:
+    """Runs from the checkpoint before the step that `NON_FINITE` names up to that step.
+
+    The same state, data and random numbers as in the run. Prints the loss terms and the norms
+    of the gradients of every step, and writes the last batch: ``replay/step_N.npz`` with all
+    that the step reads, ``replay/step_N.png`` with its pictures. The run's own files stay.
+
+    Args:
+        workdir: the run's folder.
+        overrides: a config whose `devices`, data folder and source replace the run's own.
+
+    Returns:
+        The scalars of the last step.
+
+    Raises:
+        InputError: the run met no such number, or its files do not tell of it.
+    """
+    path = workdir / NON_FINITE
+    if not path.exists():
+        raise InputError(
+            str(path),
+            "no such file",
+            "a run that met a number that is not finite",
+            "nothing to replay: train, or look at metrics.jsonl",
+        )
+    again = "train again until it is met"
+    record = records.read(path, "what a run wrote that met such a number", again, step=int)
+    values = records.read(workdir / "config.json", "the config of the run", again)
+    config = records.stored_config(values, str(workdir / "config.json"), again)
+    if not 1 <= record["step"] <= config.train.steps:
+        expected = f"a step of the run, 1 to {config.train.steps}"
+        raise InputError(str(path), f"step {record['step']}", expected, again)
+    if overrides is not None:
+        check(overrides)
+        config.devices = overrides.devices
+        config.data.data_dir = overrides.data.data_dir
+        config.data.source = overrides.data.source
+    job = accept(config)
+    with Checkpoints(workdir, config.checkpoint.keep, read_only=True) as checkpoints:
+        state, _ = job.begin(checkpoints, before=record["step"])
+    start = int(state.step)
+    print(f"{workdir}: from step {start} to step {record['step']}")
+    step, batches, key = job.train_step(), job.train_batches(start), job.key()
+    numbers: dict[str, float] = {}
+    batch = None
+    for number in range(start + 1, record["step"] + 1):
+        batch = next(batches)
+        state, scalars = step(state, sharding.shard(training_inputs(batch), job.mesh), key)
+        scalars.pop("seen")
+        numbers = {k: float(v) for k, v in jax.device_get(scalars).items()}
+        shown = {k: v for k, v in numbers.items() if k.startswith(("loss", "gradient_norm/"))}
+        print(f"step {number}  " + "  ".join(f"{k} {v:.4g}" for k, v in shown.items()))
+    ids = job.data.split_ids(job.train_split, batch["index"])
+    bad = [name for name, value in numbers.items() if not math.isfinite(value)]
+    print("not finite: " + (", ".join(bad) or "nothing this time; was it another machine?"))
+    print(f"examples: {', '.join(ids)}")
+    if sharding.is_lead():
+        target = workdir / "replay" / f"step_{record['step']}"
+        target.parent.mkdir(exist_ok=True)
+        np.savez_compressed(target.with_suffix(".npz"), **batch)
+        rows = min(_SHOWN, len(ids))
+        head = {k: v[:rows] for k, v in batch.items()} | {"mask": np.ones(rows, bool)}
+        picture = training_picture(head, {}, job.train_split.scheme, rows)
+        Image.fromarray(picture).save(target.with_suffix(".png"))
+        print(f"written: {target}.npz and .png")
+    return numbers

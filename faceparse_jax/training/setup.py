@@ -1,0 +1,283 @@
+"""What a run is made of: accepted or refused as a whole, then begun or resumed."""
+
+import dataclasses
+import functools
+import pathlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jax.sharding import Mesh
+
+from faceparse_jax import from_config
+from faceparse_jax.checkpoints.state import Nets, TrainState, Weights, init_state
+from faceparse_jax.checkpoints.store import Checkpoints, Meta, read_meta
+from faceparse_jax.checkpoints.trained import load_trained
+from faceparse_jax.config import check
+from faceparse_jax.data import reader
+from faceparse_jax.data.augment import Augment
+from faceparse_jax.data.scarcity import EVERYTHING, Batch, Scarcity, pools
+from faceparse_jax.data.splits import Split
+from faceparse_jax.errors import InputError
+from faceparse_jax.evaluation import counting
+from faceparse_jax.runtime import provenance, sharding
+from faceparse_jax.training import step
+from faceparse_jax.training.optim import Optimizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A config, and what it stands for on this machine.
+
+    Attributes:
+        data: the module that makes batches, see `data.source`.
+        kept: training examples: ``all``, and those that keep ``depth`` and ``label``.
+        best_route: the route whose validation score chooses the best checkpoint.
+    """
+
+    config: ml_collections.ConfigDict
+    mesh: Mesh
+    data: ModuleType
+    train_split: Split
+    validation: Split
+    nets: Nets
+    txs: Mapping[str, Optimizer]
+    weights: Weights
+    augment: Augment
+    scarcity: Scarcity
+    kept: Mapping[str, int]
+    best_route: str
+
+    def train_batches(self, start_step: int) -> Iterator[Batch]:
+        """This host's rows of the batches from `start_step` on."""
+        data = self.config.data
+        return self.data.train_batches(
+            self.train_split,
+            batch_size=self.config.train.batch,
+            size=data.size,
+            seed=self.config.seed,
+            start_step=start_step,
+            shuffle_buffer=data.shuffle_buffer,
+            cache=data.cache,
+            scarcity=self.scarcity,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+
+    def validation_batches(self) -> Iterator[Batch]:
+        """This host's rows of the validation split, once."""
+        return self.data.eval_batches(
+            self.validation,
+            batch_size=self.config.eval.batch,
+            size=self.config.data.size,
+            label_size=self.config.eval.label_size or None,
+            cache=self.config.data.cache,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+
+    def train_step(self) -> Callable:
+        """`step.train_step`, jitted over the mesh; donates the state."""
+        whole = sharding.replicated(self.mesh)
+        return jax.jit(
+            functools.partial(
+                step.train_step,
+                nets=self.nets,
+                txs=self.txs,
+                weights=self.weights,
+                augment=self.augment,
+                ema=self.config.train.ema,
+            ),
+            in_shardings=(whole, sharding.by_row(self.mesh), whole),
+            out_shardings=(whole, whole),
+            donate_argnums=0,
+        )
+
+    def key(self) -> jax.Array:
+        """The run's random key, on every device."""
+        seed = self.config.seed
+        return jax.jit(lambda: jax.random.key(seed), out_shardings=sharding.replicated(self.mesh))()
+
+    def best_by(self) -> dict[str, Any]:
+        """What the best checkpoint is chosen by."""
+        return {"route": self.best_route, "label_size": self.config.eval.label_size}
+
+    def begin(self, checkpoints: Checkpoints, before: int | None = None) -> tuple[TrainState, Meta]:
+        """The latest state of the run, or a fresh one, and the meta that goes on.
+
+        Args:
+            before: only checkpoints of steps below this one.
+
+        Raises:
+            InputError: the run began with other data, or none of its checkpoints opens.
+        """
+        config, whole = self.config, sharding.replicated(self.mesh)
+        init = functools.partial(
+            init_state,
+            nets=self.nets,
+            txs=self.txs,
+            size=config.augment.crop,
+            ema=config.train.ema > 0,
+        )
+        meta = {
+            "config": config.to_dict(),
+            "seed": config.seed,
+            "code_version": provenance.code_version(),
+            "libraries": provenance.libraries(),
+            "dataset": counting.dataset_record(self.train_split) | {"examples": dict(self.kept)},
+            "best": None,
+            "seen": None,
+        }
+        key = jax.random.key(config.seed)
+        restored = checkpoints.restore(jax.eval_shape(init, key), self.mesh, before)
+        if restored is None:
+            # Runs once: compiling it with care would cost more than it saves.
+            options = {"xla_backend_optimization_level": "0"}
+            state = jax.jit(init, out_shardings=whole, compiler_options=options)(key)
+            if config.train.translator_from:
+                state = _with_translator(
+                    state, pathlib.Path(config.train.translator_from), self.mesh
+                )
+            return state, meta
+        state, old = restored
+        if old["dataset"]["fingerprint"] != self.train_split.fingerprint:
+            raise InputError(
+                str(self.train_split.directory),
+                f"dataset fingerprint {self.train_split.fingerprint}",
+                f"{old['dataset']['fingerprint']}, which the run began with",
+                "prepare the same data, or start in another --workdir",
+            )
+        best = old["best"]
+        # A score by another route or at another size says nothing about those to come.
+        by = self.best_by()
+        if best is not None and any(best.get(key, now) != now for key, now in by.items()):
+            told = ", ".join(f"{key} {value}" for key, value in by.items())
+            print(f"note: the best checkpoint is chosen anew, by {told}", file=sys.stderr)
+            best = None
+        return state, meta | {"best": best, "seen": old.get("seen")}
+
+
+def accept(config: ml_collections.ConfigDict) -> Job:
+    """The job of a config; writes nothing.
+
+    Raises:
+        InputError: whatever can be refused before the first step.
+    """
+    check(config)
+    crop, size = config.augment.crop, config.data.size
+    if crop > size:
+        raise InputError(
+            "config.augment.crop",
+            f"{crop}, more than data.size={size}, so that much of every crop is outside",
+            "a crop that fits into the picture",
+            f"set --config.augment.crop={size // 32 * 32 or size}",
+        )
+    mesh = sharding.make_mesh(config.devices)
+    sharding.check_divides(config.train.batch, mesh, "train.batch")
+    weights = from_config.weights(config)
+    txs = from_config.optimizers(config)
+    data = reader.module(config.data.source)
+    train_split = counting.open_data(config, "train")
+    validation = counting.open_data(config, "validation")
+    nets = from_config.nets(config, train_split.scheme.num_classes)
+    names = (field.name for field in dataclasses.fields(Scarcity))
+    scarcity = Scarcity(**{name: config.data[name] for name in names})
+    job = Job(
+        config=config,
+        mesh=mesh,
+        data=data,
+        train_split=train_split,
+        validation=validation,
+        nets=nets,
+        txs=txs,
+        weights=weights,
+        augment=from_config.augment(config, train_split.scheme),
+        scarcity=scarcity,
+        kept=_kept(data, train_split, scarcity, config.train.batch),
+        best_route=_best_route(config, nets),
+    )
+    # What these would refuse, now.
+    job.train_batches(0)
+    job.validation_batches()
+    if config.train.translator_from:
+        read_meta(pathlib.Path(config.train.translator_from), "last")
+    return job
+
+
+def training_inputs(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What the step reads of a batch."""
+    return {k: batch[k] for k in ("image", "depth", "label", "has_depth")}
+
+
+def _with_translator(state: TrainState, workdir: pathlib.Path, mesh: Mesh) -> TrainState:
+    """The state with the translator of another run's last checkpoint.
+
+    Raises:
+        InputError: that run has no translator, or one of another form.
+    """
+    variables = load_trained(workdir, "last").variables.get("translator")
+    here = {"params": state.params["translator"], "batch_stats": state.batch_stats["translator"]}
+    shapes = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (variables, here)]
+    if shapes[0] != shapes[1]:
+        raise InputError(
+            f"config.train.translator_from {workdir}",
+            "no translator" if variables is None else "a translator of another form",
+            "one with this config's crop, size and model.translator_features",
+            "train it with the same config and --config.loss.translation=10 alone",
+        )
+    variables = sharding.replicate(variables, mesh)
+    new = {
+        name: getattr(state, name) | {"translator": variables[name]}
+        for name in ("params", "batch_stats")
+    }
+    if state.ema:
+        new["ema"] = {
+            name: state.ema[name] | {"translator": jax.tree.map(jnp.copy, variables[name])}
+            for name in ("params", "batch_stats")
+        }
+    return state.replace(**new)
+
+
+def _kept(data, split: Split, scarcity: Scarcity, batch_size: int) -> dict[str, int]:
+    """How many training examples there are, and how many keep depth and label.
+
+    Raises:
+        InputError: no example keeps its label, or none its depth although some should; rows
+            that cannot be drawn.
+    """
+    count = split.num_examples
+    if scarcity == EVERYTHING:
+        return {"all": count, "depth": split.with_depth, "label": count}
+    ids, has_depth = data.split_ids(split, range(count)), data.has_depth(split)
+    pools(scarcity, ids, has_depth, batch_size)  # what it would refuse
+    kept = scarcity.counts(ids, has_depth)
+    for what, fraction in (("depth", scarcity.depth_fraction), ("label", scarcity.label_fraction)):
+        if not kept[what] and (fraction or what == "label"):
+            raise InputError(
+                f"config.data.{what}_fraction",
+                f"{fraction:g}, by which none of {count:,} examples keeps its {what}",
+                "at least one",
+                "set a larger fraction",
+            )
+    return {"all": count} | kept
+
+
+def _best_route(config, nets) -> str:
+    """The route whose validation score chooses the best checkpoint."""
+    there = counting.routes(name for name, _ in nets.items())
+    # The first of these that the networks have.
+    there.sort(key=("fusion", "rgb", "depth", "depth_translated").index)
+    chosen = config.checkpoint.best or (there[0] if there else "")
+    if there and chosen not in there:
+        raise InputError(
+            "config.checkpoint.best",
+            repr(chosen),
+            f"one of {there}, which these networks have",
+            f"set --config.checkpoint.best={there[0]}",
+        )
+    return chosen
