@@ -103,7 +103,7 @@ def test_a_file_above_the_limit_is_not_read(tmp_path, monkeypatch):
     (tmp_path / "a.png").write_bytes(data)
     monkeypatch.setattr(images.read, "MAX_BYTES", len(data))
     assert images.read_image(tmp_path / "a.png").shape == (3, 4, 3)
-    monkeypatch.setattr(images, "MAX_BYTES", len(data) - 1)
+    monkeypatch.setattr(images.read, "MAX_BYTES", len(data) - 1)
     with pytest.raises(InputError, match="no plain file of at most"):
         images.read_image(tmp_path / "a.png")
 
