@@ -5,9 +5,11 @@ import os
 import pathlib
 import shutil
 
+from tests.support.places import ROOT, SHARED
+
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-_CACHE = pathlib.Path(__file__).parent.parent / ".pytest_cache" / "compiled"
+_CACHE = ROOT / ".pytest_cache" / "compiled"
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_CACHE)  # for the commands that tests start as well
 # Tests compile far more than they compute. XLA's older emitters take a third of the time.
 _QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
@@ -23,14 +25,10 @@ import pytest
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
-ROOT = pathlib.Path(__file__).parent.parent
-# Real photographs and whole golden files, which are not the project's to give away.
-SHARED = pathlib.Path(os.environ.get("FACEPARSE_SHARED", ROOT.parent / "shared"))
-
 
 # Files that take minutes come first, so that no process is left with one at the end.
 _LONGEST = ("hosts", "study", "run", "interruptions", "bad_runs", "bad_state", "bad_files")
-_LONGEST += ("step", "step_terms", "batches", "synthetic", "models")
+_LONGEST += ("step", "step_terms", "batches", "synthetic", "networks")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

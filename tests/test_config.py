@@ -22,7 +22,7 @@ from faceparse_jax.checkpoints.state import Weights
 from faceparse_jax.data.augment import Augment
 from faceparse_jax.data.scarcity import Scarcity
 from faceparse_jax.runtime import provenance
-from tests.conftest import ROOT
+from tests.support.places import ROOT
 
 
 class _CodeAlone(ast.NodeTransformer):

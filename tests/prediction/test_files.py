@@ -1,0 +1,231 @@
+"""Prediction of files: pairs, names, whole results or none."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import synthetic_heads
+from faceparse_jax import from_config
+from faceparse_jax.checkpoints.state import init_state
+from faceparse_jax.checkpoints.store import Checkpoints
+from faceparse_jax.errors import InputError
+from faceparse_jax.labels import CELEBAMASK_HQ
+from faceparse_jax.prediction.files import load, predict_files
+from tests.support.known_parser import bands, depth_like, make_parser
+from tests.support.places import ROOT
+
+
+@pytest.fixture(scope="module")
+def parser():
+    return make_parser("rgb", "depth", "translator")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of three photos, two with depth in another folder."""
+    for number, shape in enumerate([(40, 30), (64, 64), (20, 50)]):
+        photo = bands(*shape)[1]
+        for folder, name, pixels in (
+            ("images", f"{number}.png", photo),
+            ("depths", f"{number}{'_depth' * (number == 1)}.png", depth_like(photo)),
+        ):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / folder / name)
+    (tmp_path / "depths" / "2.png").unlink()
+    (tmp_path / "images" / "notes.txt").write_text("no image")
+    return tmp_path
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_folders_are_paired_and_every_file_is_written(parser, photos):
+    out = photos / "new" / "out"
+    predict_files(parser, photos / "images", photos / "depths", out, probabilities=True)
+    kinds = ("label.png", "overlay.png", "probabilities.npz")
+    expected = [f"{n}_{kind}" for n in range(3) for kind in kinds]
+    assert names(out) == sorted([*expected, "2_depth.png", "predictions.json"])
+    record = json.loads((out / "predictions.json").read_text())["predictions"]
+    assert [record[n]["source"] for n in "012"] == ["rgb+depth"] * 2 + ["rgb+translated depth"]
+    assert record["1"]["depth"].endswith("1_depth.png")
+    for n, shape in (("0", (40, 30)), ("1", (64, 64)), ("2", (20, 50))):
+        label = Image.open(out / f"{n}_label.png")
+        assert label.mode == "P"
+        assert label.size == shape[::-1] == (record[n]["width"], record[n]["height"])
+        classes, counts = np.unique(np.array(label), return_counts=True)
+        by_name = {CELEBAMASK_HQ.classes[c]: int(k) for c, k in zip(classes, counts, strict=True)}
+        assert record[n]["pixels"] == by_name
+        colours = np.array(label.convert("RGB"))
+        np.testing.assert_array_equal(colours, CELEBAMASK_HQ.palette[np.array(label)])
+        assert record[n]["checkpoint"]["step"] == 7
+        with np.load(out / f"{n}_probabilities.npz") as arrays:
+            assert arrays["probabilities"].shape == (*shape, 19)
+            assert list(arrays["classes"]) == list(CELEBAMASK_HQ.classes)
+    assert Image.open(out / "2_depth.png").size == (50, 20)
+
+
+def test_a_pair_of_files_and_depth_alone(parser, photos):
+    pair = (photos / "images" / "2.png", photos / "depths" / "0.png")
+    Image.fromarray(depth_like(np.zeros((20, 50, 3), np.uint8))).save(pair[1])
+    predict_files(parser, *pair, photos / "out")
+    record = predict_files(parser, None, photos / "depths", str(photos / "out"))["predictions"]
+    assert {stem: entry["source"] for stem, entry in record.items()} == {
+        "2": "rgb+depth", "0": "depth", "1": "depth",
+    }  # fmt: skip
+    assert (photos / "out" / "1_overlay.png").exists()
+
+
+def test_one_folder_may_hold_images_and_their_depth(parser, photos):
+    (photos / "depths" / "1_depth.png").rename(photos / "images" / "1_depth.png")
+    both = photos / "images"
+    record = predict_files(parser, both, both, photos / "out")["predictions"]
+    assert [record[n]["source"] for n in "012"] == [
+        "rgb+translated depth", "rgb+depth", "rgb+translated depth",
+    ]  # fmt: skip
+
+
+def test_all_broken_files_are_named_and_nothing_is_written(parser, photos):
+    images = photos / "images"
+    whole = (images / "1.png").read_bytes()
+    (images / "1.png").write_bytes(whole[: len(whole) // 2])
+    (images / "7.jpg").write_bytes(b"")
+    with pytest.raises(InputError, match=r"2 of 4 inputs.*1\.png.*7\.jpg") as error:
+        predict_files(parser, images, None, photos / "out")
+    assert "0.png" not in str(error.value)
+    assert not (photos / "out").exists()
+
+
+def test_a_failure_half_way_leaves_whole_files_only(parser, photos, monkeypatch):
+    save, calls = Image.Image.save, []
+
+    def full_disk(self, file, *arguments, **more):
+        calls.append(file)
+        if len(calls) == 3:
+            file.write(b"half")
+            raise OSError("no space left on device")
+        save(self, file, *arguments, **more)
+
+    out = photos / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", full_disk)
+        with pytest.raises(InputError, match="no space left"):
+            predict_files(parser, photos / "images", None, out, output="rgb")
+    assert names(out) == ["0_label.png", "0_overlay.png"]
+    predict_files(parser, photos / "images", None, out, output="rgb")
+    assert "2_overlay.png" in names(out)
+
+
+def test_own_results_are_replaced_and_other_files_never(parser, photos):
+    photo, out = photos / "images" / "0.png", photos / "out"
+    predict_files(parser, photo, None, out, probabilities=True)
+    assert "0_depth.png" in names(out)
+    predict_files(parser, photo, None, out, output="rgb")
+    assert names(out) == ["0_label.png", "0_overlay.png", "predictions.json"]
+    truth = out / "1_label.png"
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(truth)
+    before = truth.read_bytes()
+    with pytest.raises(InputError, match=r"1_label\.png"):
+        predict_files(parser, photos / "images", None, out)
+    assert truth.read_bytes() == before
+
+
+def test_an_input_is_never_replaced_by_its_own_result(parser, photos):
+    out = photos / "out"
+    predict_files(parser, photos / "images" / "0.png", None, out)
+    translated = out / "0_depth.png"
+    with pytest.raises(InputError, match=r"0_depth\.png"):
+        predict_files(parser, photos / "images" / "0.png", translated, out)
+    assert translated.exists()
+
+
+def test_a_folder_name_that_cannot_be_is_refused(parser, photos):
+    with pytest.raises(InputError, match="too long, expected a folder to write to"):
+        predict_files(parser, photos / "images", None, photos / ("a" * 300))
+
+
+def test_files_that_cannot_be_told_apart_or_paired_are_refused(parser, photos):
+    images, depths, out = photos / "images", photos / "depths", photos / "out"
+    nowhere, empty = photos / "nowhere", photos / "empty"
+    empty.mkdir()
+    for wrong, says in (
+        ((None, None, out), "images, depth maps or both"),
+        ((nowhere, None, out), "nowhere"),
+        ((empty, None, out), "no such file"),
+        ((images / "notes.txt", None, out), "notes.txt"),
+        ((images / "0.png", depths, out), "a file and a folder"),
+        ((images, None, images), "folder of the inputs"),
+        ((images, None, images / "0.png"), "a file"),
+        ((images, None, images / "0.png" / "out"), "made"),
+    ):
+        with pytest.raises(InputError, match=says):
+            predict_files(parser, *wrong)
+    Image.fromarray(bands(20, 20)[1]).save(images / "0.jpg")
+    with pytest.raises(InputError, match=r"0\.jpg and 0\.png"):
+        predict_files(parser, images, None, out)
+    (images / "0.jpg").unlink()
+    (images / "0.png").unlink()
+    with pytest.raises(InputError, match=r"0\.png without an image"):
+        predict_files(parser, images, depths, out)
+    assert not out.exists()
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """A run of the full system, in miniature, whose parameters are all the same number."""
+    c = synthetic_heads.get_config()
+    c.data.size = c.augment.crop = 32
+    c.model.width, c.model.translator_features = 0.125, 4
+    nets = from_config.nets(c, 19)
+
+    def init():
+        return init_state(
+            jax.random.key(0), nets=nets, txs=from_config.optimizers(c), size=32, ema=False
+        )
+
+    folder = tmp_path_factory.mktemp("run")
+    state = jax.tree.map(lambda x: jnp.full(x.shape, 0.01, x.dtype), jax.eval_shape(init))
+    meta = {
+        "config": c.to_dict(),
+        "seed": 0,
+        "code_version": "test",
+        "dataset": {"scheme": "celebamask_hq", "merge_order": "official"},
+    }
+    with Checkpoints(folder, keep=1) as checkpoints:
+        checkpoints.save_best(state, meta)
+    return folder
+
+
+def test_prediction_from_a_checkpoint_needs_no_tensorflow(workdir, photos):
+    script = (
+        "import sys, pathlib; from faceparse_jax.prediction.files import load, predict_files;"
+        "run, images, depths, out = sys.argv[1:];"
+        "predict_files(load(run), images, depths, out);"
+        "assert 'jax' in sys.modules; print('tensorflow' in sys.modules)"
+    )
+    arguments = [workdir, photos / "images", photos / "depths", photos / "out"]
+    quick = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | quick,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.splitlines()[-1:] == ["False"], done.stderr
+    record = json.loads((photos / "out" / "predictions.json").read_text())["predictions"]
+    assert record["2"]["source"] == "rgb+translated depth"
+    assert record["2"]["checkpoint"]["workdir"] == str(workdir)
+
+
+def test_no_checkpoint_is_one_sentence(tmp_path):
+    with pytest.raises(InputError, match="no checkpoint"):
+        load(tmp_path)

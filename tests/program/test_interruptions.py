@@ -1,0 +1,262 @@
+"""Runs that are stopped, whose checkpoints are damaged, or whose loss is not finite."""
+
+import contextlib
+import errno
+import json
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+
+import jax
+import numpy as np
+import pytest
+
+from faceparse_jax.checkpoints import store
+from faceparse_jax.checkpoints.trained import load_trained
+from faceparse_jax.errors import InputError, NonFiniteError, Stopped
+from faceparse_jax.evaluation import evaluate
+from faceparse_jax.training import loop
+from faceparse_jax.training.logs import Logs
+from faceparse_jax.training.replay import replay
+from faceparse_jax.training.setup import accept
+from tests.support.runs import numbers, small_config
+
+
+@pytest.fixture(scope="module")
+def whole(data_dir, tmp_path_factory):
+    """A run of four steps that nothing disturbs."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    loop.train(small_config(data_dir), folder)
+    return folder
+
+
+@pytest.fixture
+def cut(whole, tmp_path):
+    """The same run as it was after its third step."""
+    folder = tmp_path / "cut"
+    shutil.copytree(whole, folder)
+    shutil.rmtree(folder / "checkpoints" / "last" / "4")
+    shutil.rmtree(folder / "checkpoints" / "best")
+    return folder
+
+
+def same_end(a: pathlib.Path, b: pathlib.Path) -> None:
+    assert numbers(a) == numbers(b)
+    left, right = (load_trained(w, "last").variables for w in (a, b))
+    jax.tree.map(np.testing.assert_array_equal, left, right)
+    metas = [store.read_meta(w, "last") for w in (a, b)]
+    assert metas[0]["sha256"] == metas[1]["sha256"]  # the optimiser's state too
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_the_same_command_goes_on(
+    data_dir, whole, tmp_path, monkeypatch, number
+):
+    progress = Logs.progress
+
+    def interrupt(self, step, **values):
+        progress(self, step, **values)
+        if step == 2:
+            signal.raise_signal(number)
+
+    config = small_config(data_dir)
+    config.checkpoint.every = 4
+    # Not Python's own where the tests were started in the background: there SIGINT is ignored.
+    before = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(Logs, "progress", interrupt)
+        with pytest.raises(Stopped, match="saved at step 2; next: the same command") as caught:
+            loop.train(config, tmp_path / "run")
+    assert caught.value.exit_status == 128 + number
+    assert store.read_meta(tmp_path / "run", "last")["step"] == 2
+    assert signal.getsignal(signal.SIGINT) is before
+    loop.train(config, tmp_path / "run")
+    same_end(tmp_path / "run", whole)
+
+
+def test_a_signal_after_the_last_step_is_not_lost(data_dir, cut, whole, monkeypatch):
+    @contextlib.contextmanager
+    def late():
+        yield lambda step: signal.SIGTERM if step == 4 else 0
+
+    monkeypatch.setattr(loop, "signals", late)
+    with pytest.raises(Stopped, match="saved at step 4"):
+        loop.train(small_config(data_dir), cut)
+    same_end(cut, whole)
+
+
+def test_the_best_checkpoint_that_a_state_names_is_written_before_it(data_dir, whole, tmp_path):
+    job = accept(small_config(data_dir))
+    with store.Checkpoints(whole, 3, read_only=True) as saved:
+        state, meta = job.begin(saved)
+    order = []
+    with store.Checkpoints(tmp_path / "run", 3) as made:
+        made._best.wait_until_finished = lambda: order.append("best is written")
+        made._last.save = lambda *_, **__: order.append("last begins")
+        made.save(state, meta)
+    assert order[:2] == ["best is written", "last begins"]
+
+
+def test_another_measure_of_the_best_begins_anew(data_dir, whole, capsys):
+    config = small_config(data_dir)
+    found = {}
+    for size in (0, 32):
+        config.eval.label_size = size
+        with store.Checkpoints(whole, 3, read_only=True) as saved:
+            found[size] = accept(config).begin(saved)[1]["best"]
+    assert found[0] | {"score": 0} == {"step": 4, "score": 0, "route": "rgb", "label_size": 0}
+    assert found[32] is None
+    assert "chosen anew, by route rgb, label_size 32" in capsys.readouterr().err
+
+
+def test_a_workdir_that_cannot_be_written_is_told(data_dir, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(loop.evaluate, "write_json", refuse)
+    with pytest.raises(InputError, match="Permission denied, expected a folder to write to"):
+        loop.claim_workdir(tmp_path / "run", small_config(data_dir).to_dict())
+
+
+def _files(folder: pathlib.Path) -> list[pathlib.Path]:
+    return sorted((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+
+
+def _truncate(folder):
+    path = _files(folder / "inference")[-1]
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _flip(folder):
+    path = _files(folder / "opt_state")[-1]
+    data = bytearray(path.read_bytes())
+    for place in range(len(data) // 3, len(data) // 3 + 64):
+        data[place] ^= 0xFF
+    path.write_bytes(data)
+
+
+def _lose_an_item(folder):
+    shutil.rmtree(folder / "opt_state")
+
+
+def _lose_a_file(folder):
+    _files(folder / "inference")[-1].unlink()
+
+
+def _no_meta(folder):
+    (folder / "meta" / "metadata").write_text("{")
+
+
+def _empty(folder):
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+@pytest.mark.parametrize(
+    "damage", [_truncate, _flip, _lose_an_item, _lose_a_file, _no_meta, _empty]
+)
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(data_dir, whole, cut, capfd, damage):
+    damage(cut / "checkpoints" / "last" / "3")
+    loop.train(small_config(data_dir), cut)
+    told = capfd.readouterr().err
+    assert f"warning: {cut / 'checkpoints' / 'last' / '3'} is damaged" in told
+    assert "going on from step 2" in told
+    assert (cut / "checkpoints" / "damaged" / "3").is_dir()
+    same_end(cut, whole)
+
+
+def test_where_no_checkpoint_opens_nothing_is_moved_or_overwritten(data_dir, cut):
+    last = cut / "checkpoints" / "last"
+    for step in (2, 3):
+        _truncate(last / str(step))
+    shutil.rmtree(last / "1", ignore_errors=True)
+    before = {p: p.stat().st_size for p in _files(last)}
+    with pytest.raises(InputError, match=r"no checkpoint that opens \(step 3: .*; step 2: "):
+        loop.train(small_config(data_dir), cut)
+    assert {p: p.stat().st_size for p in _files(last)} == before
+
+
+@pytest.mark.parametrize("damage", [_truncate, _lose_a_file, _no_meta])
+def test_a_damaged_checkpoint_is_not_evaluated(whole, tmp_path, damage):
+    shutil.copytree(whole, tmp_path / "run")
+    damage(tmp_path / "run" / "checkpoints" / "best" / "4")
+    with pytest.raises(InputError, match="add --checkpoint=last"):
+        evaluate.evaluate_run(tmp_path / "run", "best")
+
+
+def test_flipped_bytes_of_parameters_are_noticed(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "run")
+    meta = tmp_path / "run" / "checkpoints" / "best" / "4" / "meta" / "metadata"
+    found = json.loads(meta.read_text())
+    found["sha256"]["inference"] = "0" * 64
+    meta.write_text(json.dumps(found))
+    with pytest.raises(InputError, match="other values than were written, expected SHA-256 000"):
+        load_trained(tmp_path / "run", "best")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 40 MiB in memory."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a file system can be mounted by root only")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_a_full_disk_is_told_and_older_checkpoints_stay(data_dir, small_disk):
+    folder = small_disk / "run"
+    config = small_config(data_dir, steps=1000)
+    config.checkpoint.keep = config.eval.every = 1000
+    with (
+        pytest.raises(InputError, match="a full disk, expected room for checkpoints"),
+        store.told_full_disk(folder),
+    ):
+        loop.train(config, folder)
+    assert shutil.disk_usage(small_disk).free < 2**22
+    kept = sorted(int(p.name) for p in (folder / "checkpoints" / "last").glob("*[0-9]"))
+    assert len(kept) > 3
+    # With room again it goes on from one of the last two, whose values are what was written.
+    for step in kept[:2]:
+        shutil.rmtree(folder / "checkpoints" / "last" / str(step))
+    with store.Checkpoints(folder, 3, read_only=True) as saved:
+        job = accept(config)
+        state, _ = job.begin(saved)
+    assert int(state.step) in kept[-2:]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_can_be_replayed(data_dir, tmp_path, capsys):
+    config = small_config(data_dir, steps=8)
+    config.optim.rate = config.optim.warmup_rate = 1e30
+    config.log.every = config.eval.every = config.checkpoint.every = 3
+    folder = tmp_path / "run"
+    with pytest.raises(NonFiniteError, match=r"step \d: found loss = nan.*--mode replay") as told:
+        loop.train(config, folder)
+    record = json.loads((folder / "non_finite.json").read_text())
+    assert record["step"] in (1, 2, 3)
+    assert record["terms"].keys() == {"loss", "loss/rgb"}
+    assert len(record["examples"]) == config.train.batch
+    for name in record["examples"]:
+        assert name in str(told.value)
+    assert not list((folder / "checkpoints" / "last").glob("[0-9]*"))  # nothing bad is kept
+    capsys.readouterr()
+    files = {p: p.read_bytes() for p in folder.glob("*.json*")}
+    found = replay(folder)
+    assert not np.isfinite(found["loss"])
+    printed = capsys.readouterr().out
+    assert f"from step 0 to step {record['step']}" in printed
+    assert re.search(r"not finite: .*loss, loss/rgb\n", printed)
+    assert f"examples: {', '.join(record['examples'])}" in printed
+    batch = np.load(folder / "replay" / f"step_{record['step']}.npz")
+    assert batch["image"].shape == (8, 64, 64, 3)
+    assert (folder / "replay" / f"step_{record['step']}.png").stat().st_size > 1000
+    assert {p: p.read_bytes() for p in folder.glob("*.json*")} == files
+
+
+def test_there_is_nothing_to_replay_in_a_good_run(whole):
+    with pytest.raises(InputError, match="nothing to replay"):
+        replay(whole)

@@ -1,0 +1,285 @@
+"""Bad configs, checkpoints, studies and predictions."""
+
+import json
+import pathlib
+import pickle
+import shutil
+
+import numpy as np
+
+from tests.support.bad_input import MAIN, Case, nothing
+from tests.support.dummy_archives import encode
+from tests.support.files import huge_png
+
+HEADS = "--config=configs/synthetic_heads.py"
+PHOTO = encode(np.zeros((40, 50, 3), np.uint8))
+DEPTH = encode(np.full((40, 50), 90, np.uint8))
+
+
+def _config(name, says, *flags, config=HEADS, make=nothing):
+    words = [MAIN, "--workdir={folder}/run", config, "--config.data.data_dir={data}"]
+    words += ["--config.data.config=tiny", *(f"--config.{flag}" for flag in flags)]
+    return Case(f"config: {name}", "config", make, words, says)
+
+
+def _line(name, says, *words, make=nothing):
+    return Case(f"command line: {name}", "command line", make, [MAIN, *words], says)
+
+
+def own_file(text: str):
+    return lambda folder: (folder / "mine.py").write_text(text)
+
+
+def _own(name, says, text):
+    return _config(name, says, config="--config={folder}/mine.py", make=own_file(text))
+
+
+def files(**contents):
+    """Files of a folder: `__` stands for a slash, `_` for a dot, `~` for `_`."""
+
+    def make(folder: pathlib.Path) -> None:
+        for name, data in contents.items():
+            path = folder / name.replace("__", "/").replace("_", ".").replace("~", "_")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data.encode() if isinstance(data, str) else data)
+
+    return make
+
+
+def _predict(name, says, *words, make=nothing):
+    words = [MAIN, "--mode=predict", "--workdir={run}", "--out={folder}/out", *words]
+    return Case(f"prediction: {name}", "prediction", make, words, says)
+
+
+STUDY = """
+from configs.studies import arms, synthetic
+
+def get_config():
+    c = synthetic.get_config()
+    {}
+    return c
+"""
+
+
+def _study(name, says, line, make=None):
+    text = STUDY.format(line)
+    words = [MAIN, "--mode=study", "--config={folder}/mine.py", "--workdir={folder}/study"]
+    return Case(f"study: {name}", "study", make or own_file(text), words, says)
+
+
+def finished(record: str):
+    """A study of which one run is finished, by its record."""
+
+    def make(folder: pathlib.Path) -> None:
+        conditions = "c.conditions = arms.depth_fractions(0.05)"
+        own_file(STUDY.format(f"c.seeds = (0,); {conditions}"))(folder)
+        run = folder / "study" / "runs" / "depth_alone" / "5_depth" / "seed_0"
+        run.mkdir(parents=True)
+        (run / "record.json").write_text(record)
+
+    return make
+
+
+ANOTHER_CONFIG = finished(json.dumps({"config": {"seed": 7}, "scores": {}}))
+
+
+def _checkpoint(name, says, damage, which="last", mode="evaluate"):
+    """A copy of the trained run, damaged."""
+    words = [MAIN, f"--mode={mode}", f"--checkpoint={which}", "--workdir={folder}/run"]
+    return Case(f"checkpoint: {name}", "checkpoint", damage, words, says)
+
+
+RUN: list[pathlib.Path] = []  # the trained run, when there is one
+
+
+def copied(damage):
+    def make(folder: pathlib.Path) -> None:
+        shutil.copytree(RUN[0], folder / "run")
+        damage(folder / "run")
+
+    return make
+
+
+def step(run: pathlib.Path) -> pathlib.Path:
+    return max((run / "checkpoints" / "last").glob("[0-9]*"), key=lambda path: int(path.name))
+
+
+def meta(change):
+    def damage(run: pathlib.Path) -> None:
+        path = step(run) / "meta" / "metadata"
+        path.write_text(change(path.read_text()))
+
+    return copied(damage)
+
+
+class Trap:
+    """Unpickling it leaves a file."""
+
+    def __init__(self, path: pathlib.Path):
+        self.path = path
+
+    def __reduce__(self):
+        return pathlib.Path.touch, (self.path,)
+
+
+def pickles(run: pathlib.Path) -> None:
+    """Every file of the checkpoint is a pickle that leaves a file when it is loaded."""
+    for path in [path for path in step(run).rglob("*") if path.is_file()]:
+        if path.parent.name != "meta":
+            path.write_bytes(pickle.dumps(Trap(run.parent / "trapped")))
+
+
+def renamed(text: str) -> str:
+    found = json.loads(text)
+    found["config"]["model"]["depth_of_backbone"] = 18
+    return json.dumps(found)
+
+
+def wider(text: str) -> str:
+    found = json.loads(text)
+    found["config"]["model"]["width"] = 0.25
+    return json.dumps(found)
+
+
+CASES = [
+    _config("an unknown key", "rat", "optim.rat=1"),
+    _config("an unknown section", "optimiser", "optimiser.rate=1"),
+    _config("a word for a number", "many", "train.steps=many"),
+    _config("a fraction for a count", "1.5", "train.steps=1.5"),
+    _config("numbers for a word", "gpu", "loss.stop_gradient=gpu"),
+    _config("no such dataset", "ffhq", "data.name=ffhq"),
+    _config("no such config of the dataset", "farl", "data.config=farl"),
+    _config("data that are not prepared", "tfds_builders.build", "data.data_dir={folder}"),
+    _config("no such source", "source", "data.source=webdataset"),
+    _config("arrays that are not written", "faceparse_jax.data.decode", "data.source=arrays"),
+    _config("a batch of none", "train.batch", "train.batch=0"),
+    _config("a batch that devices cannot share", "train.batch", "train.batch=5", "devices=2"),
+    _config("more devices than there are", "devices", "devices=99"),
+    _config("fewer than no devices", "devices", "devices=-1"),
+    _config("a rate that is no number", "optim.rate", "optim.rate=nan"),
+    _config("a warm-up from nothing", "optim.warmup_rate", "optim.warmup_rate=0"),
+    _config("a rate without end", "optim.rate", "optim.rate=inf"),
+    _config("a negative weight", "loss.rgb", "loss.rgb=-1"),
+    _config("no weight at all", "every weight", *(f"loss.{t}=0" for t in
+            ("rgb", "depth", "e2e", "mutual", "translation"))),
+    _config("a temperature of 0", "loss.temperature", "loss.temperature=0"),
+    _config("an average that never moves", "train.ema", "train.ema=1"),
+    _config("no steps", "train.steps", "train.steps=0"),
+    _config("a log that is never written", "log.every", "log.every=0"),
+    _config("checkpoints that are never kept", "checkpoint.keep", "checkpoint.keep=0"),
+    _config("an evaluation each no steps", "eval.every", "eval.every=0"),
+    _config("a label of side -2", "eval.label_size", "eval.label_size=-2"),
+    _config("no scales", "augment.scales", "augment.scales=()"),
+    _config("a scale of 0", "augment.scales", "augment.scales=(0.0,)"),
+    _config("a crop that the U-Net cannot halve", "crop", "augment.crop=97"),
+    _config("a crop larger than the picture", "set --config.augment.crop=64", "data.size=64"),
+    _config("a side of 8", "data.size", "data.size=8"),
+    _config("a width of 0", "model.width", "model.width=0"),
+    _config("a backbone that is not there", "backbone", "model.backbone=19"),
+    _config("two channels of depth", "depth_channels", "model.depth_channels=2"),
+    _config("half precision of the wrong kind", "dtype", "model.dtype=float16"),
+    _config("statistics that are neither", "depth_statistics", "model.depth_statistics=both"),
+    _config("an unknown distance", "mutual_kind", "loss.mutual_kind=cosine"),
+    _config("an unknown mean", "mutual_mean", "loss.mutual_mean=faces"),
+    _config("an unknown mean over labels", "pixels", "loss.segmentation_mean=faces"),
+    _config("an unknown trust", "mutual_trust", "loss.mutual_trust=never"),
+    _config("an unknown place", "mutual_where", "loss.mutual_where=face"),
+    _config("an unknown student", "mutual_students", "loss.mutual_students=translator"),
+    _config("a choice of examples below 0", "fraction_seed", "data.fraction_seed=-1"),
+    _config("an unknown optimiser", "optim.kind", "optim.kind=lion"),
+    _config("an unknown schedule", "optim.schedule", "optim.schedule=step"),
+    _config("a best score of a route that is not there", "checkpoint.best", "checkpoint.best=ir"),
+    _config("depth of too many", "depth_fraction", "data.depth_fraction=1.5"),
+    _config("labels of none", "label_fraction", "data.label_fraction=1e-9"),
+    _config("rows with depth and no depth", "depth_share", "data.depth_fraction=0",
+            "data.depth_share=0.5"),
+    _config("rows for depth that are neither", "drawn_rows", "loss.drawn_rows=few"),
+    _config("rows for depth and no other", "drawn_rows", "loss.drawn_rows=depth",
+            "data.depth_share=1"),
+    _config("rows for depth with nothing to teach", "no translator", "loss.drawn_rows=depth",
+            "data.depth_share=0.5", "loss.e2e=0", "loss.translation=0"),
+    _config("a frozen translator with a loss", "translator_from", "train.translator_from=x"),
+    _config("a translator of no run", "no checkpoint", "train.translator_from={folder}",
+            "loss.translation=0"),
+    _config("a workdir that is a file", "run", make=files(run="x")),
+    _config("no such file", "absent", config="--config={folder}/absent.py"),
+    _own("a file with a slip", "mine.py", "def get_config(:\n"),
+    _own("a file that fails", "absent_module", "import absent_module\n"),
+    _own("a file without a config", "get_config", "x = 1\n"),
+    _own("a file with another config", "every key of configs/base.py",
+         "from ml_collections import ConfigDict\n"
+         "def get_config():\n    return ConfigDict({'data': {'data_dir': '', 'config': ''}})\n"),
+    _line("nothing", "--workdir"),
+    _line("no config", "--config", "--workdir={folder}/run"),
+    _line("stray words", "stray", "--workdir={folder}/run", HEADS, "please"),
+    _line("an unknown flag", "quick", "--workdir={folder}/run", HEADS, "--quick"),
+    _line("an unknown mode", "tune", "--workdir={folder}/run", HEADS, "--mode=tune"),
+    _line("a study without its mode", "--mode study", "--workdir={folder}/run",
+          "--config=configs/studies/synthetic.py"),
+    _line("a run with a study's mode", "a study", "--workdir={folder}/run", HEADS, "--mode=study"),
+    _line("nothing to replay", "nothing to replay", "--workdir={run}", "--mode=replay"),
+    _line("no run to evaluate", "no checkpoint", "--workdir={folder}/run", "--mode=evaluate"),
+    _line("nowhere to predict to", "--out", "--workdir={run}", "--mode=predict", "--image=x.png"),
+    _line("a checkpoint for a study", "leave --checkpoint out", "--workdir={folder}/run",
+          "--mode=study", "--config=configs/studies/synthetic.py", "--checkpoint=best"),
+    _line("a config for a prediction", "leave --config out", "--workdir={run}", HEADS,
+          "--mode=predict", "--image=x.png", "--out={folder}/out", "--config.eval.flip=True"),
+    _line("a photograph for training", "leave --image out", "--workdir={folder}/run", HEADS,
+          "--image=x.png"),
+    _line("a name too long", "too long", f"--workdir={{folder}}/{'a' * 300}", HEADS),
+    _line("a config without eval to evaluate with", "every key of configs/base.py",
+          "--workdir={run}", "--mode=evaluate", "--config={folder}/mine.py",
+          make=own_file("from ml_collections import ConfigDict\n\n\n"
+                        "def get_config():\n    return ConfigDict({'seed': 1})\n")),
+    _line("half a cluster", "--process", "--workdir={folder}/run", HEADS, "--processes=2"),
+    _line("an unknown split", "dev", "--workdir={run}", "--mode=evaluate", HEADS,
+          "--config.eval.split=dev", "--config.data.data_dir={data}"),
+    _line("a dataset without config", "name/config", "--workdir={run}", "--mode=evaluate", HEADS,
+          "--config.eval.dataset=lapa_d", "--config.data.data_dir={data}"),
+    _line("a dataset that is not prepared", "tfds_builders.build", "--workdir={run}", HEADS,
+          "--mode=evaluate", "--config.eval.dataset=lapa_d/*", "--config.data.data_dir={data}"),
+    _study("two arms of one name", "twice", "c.arms = (arms.FULL, arms.FULL)"),
+    _study("names that are one folder", "a_b twice", "c.arms = (('a b', ()), ('a-b', ()))"),
+    _study("no arms", "config.arms", "c.arms = ()"),
+    _study("no seeds", "config.seeds", "c.seeds = ()"),
+    _study("an unknown key", "optim.rat", "c.arms += (('a', (('optim.rat', 1.0),)),)"),
+    _study("a value of no such type", "train.steps", "c.arms += (('a', (('train.steps', 'x'),)),)"),
+    _study("a value out of range", "loss.rgb", "c.arms += (('a', (('loss.rgb', -1.0),)),)"),
+    _study("a baseline that is no arm", "depth alone", "c.arms = (arms.RGB_ALONE,)"),
+    _study("a translator of no arm", "elsewhere", "c.arms += (('a', (('train.translator_from', "
+           "'arm:elsewhere'),)),)"),
+    _study("a finished run of another config", "seed=7", "", ANOTHER_CONFIG),
+    _checkpoint("none", "no checkpoint", copied(lambda r: shutil.rmtree(r / "checkpoints"))),
+    _checkpoint("without the average", "average",
+                copied(lambda r: shutil.rmtree(step(r) / "average"))),
+    _checkpoint("pickles", "damaged tensors", copied(pickles)),
+    _checkpoint("a meta of words", "meta", meta(lambda text: "words")),
+    _checkpoint("a meta that is a list", "no JSON object", meta(lambda text: "[]")),
+    _checkpoint("a meta cut in half", "meta", meta(lambda text: text[: len(text) // 2])),
+    _checkpoint("a meta with an unknown key", "depth_of_backbone", meta(renamed)),
+    _checkpoint("other networks", "other or damaged", meta(wider)),
+    _checkpoint("for a prediction without input", "--image", copied(lambda r: None),
+                mode="predict"),
+    _predict("no such photograph", "nothing", "--image={folder}/a.png"),
+    _predict("words for a photograph", "foreign", "--image={folder}/a.png", make=files(a_png="x")),
+    _predict("a photograph cut in half", "truncated", "--image={folder}/a.png",
+             make=files(a_png=PHOTO[:60])),
+    _predict("ten billion pixels", "pixels", "--image={folder}/a.png",
+             make=files(a_png=huge_png())),
+    _predict("an empty folder", "no such file", "--image={folder}/in",
+             make=lambda f: (f / "in").mkdir()),
+    _predict("two photographs of one stem", "one file for 'a'", "--image={folder}/in",
+             make=files(in__a_png=PHOTO, in__a_ppm=PHOTO)),
+    _predict("depth without its photograph", "without an image", "--image={folder}/in",
+             "--depth={folder}/depth", make=files(in__a_png=PHOTO, depth__b_png=DEPTH)),
+    _predict("a file and a folder", "a file and a folder", "--image={folder}/in/a.png",
+             "--depth={folder}/depth", make=files(in__a_png=PHOTO, depth__a_png=DEPTH)),
+    _predict("depth in colours", "differ", "--image={folder}/p.png", "--depth={folder}/a.png",
+             make=files(p_png=PHOTO, a_png=encode(np.arange(48, dtype=np.uint8).reshape(4, 4, 3)))),
+    _predict("an output that the networks have not", "depth", "--image={folder}/a.png",
+             "--output=depth", make=files(a_png=PHOTO)),
+    _predict("a file in the way", "a file", "--image={folder}/a.png",
+             make=files(a_png=PHOTO, out="x")),
+    _predict("someone's file in the way", "a_label.png", "--image={folder}/a.png",
+             make=files(a_png=PHOTO, **{"out__a~label_png": PHOTO})),
+]  # fmt: skip
