@@ -1,118 +1,573 @@
-"""Ranges of the config's numbers: what lies outside is refused before anything is written."""
+"""Every key of a run's config: its default, its range or choices, and one sentence.
 
-import math
+This file is the one truth for them. `default` gives the config that the files in ``configs/``
+start from, `parse` turns such a config into frozen typed values or says what is wrong with it,
+and docs/configuration.md is what this prints:
 
+    python -m faceparse_jax.config > docs/configuration.md
+"""
+
+import copy
+import itertools
+import json
+from collections.abc import Collection, Iterator, Mapping
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import annotated_types
 import ml_collections
+import pydantic
+from ml_collections import config_dict
+from pydantic import Field
 
-from configs import base
 from faceparse_jax.errors import InputError
-from faceparse_jax.runtime import provenance
+from faceparse_jax.runtime.records import flat
 
-# Intervals as in mathematics: "[0, 1)" has 0 and not 1; inf is never a value. Steps are counted
-# in 32 bits on the device.
-_RATE, _WEIGHT, _SHARE = "[0, inf)", "[0, inf)", "[0, 1]"
-_COUNT, _STEPS = "[1, 2147483647]", "[0, 2147483647]"
-RANGES = {
-    "seed": "[0, 2147483647]",
-    "devices": "[0, inf)",
-    "data.size": "[16, 8192]",
-    "data.shuffle_buffer": _COUNT,
-    "data.depth_fraction": _SHARE,
-    "data.label_fraction": _SHARE,
-    "data.fraction_seed": "[0, 2147483647]",
-    "data.depth_share": _SHARE,
-    "data.label_share": _SHARE,
-    "augment.crop": "[16, 8192]",
-    "augment.flip": _SHARE,
-    "augment.rotate": "[0, 180]",
-    "augment.jitter": "[0, 1)",
-    "model.width": "(0, inf)",
-    "model.translator_features": _COUNT,
-    "model.translator_dropout": "[0, 1)",
-    "model.discriminator_features": _COUNT,
-    "loss.rgb": _WEIGHT,
-    "loss.depth": _WEIGHT,
-    "loss.e2e": _WEIGHT,
-    "loss.mutual": _WEIGHT,
-    "loss.translation": _WEIGHT,
-    "loss.adversarial": _WEIGHT,
-    "loss.temperature": "(0, inf)",
-    "loss.e2e_to_translator": _WEIGHT,
-    "loss.mutual_start_step": _STEPS,
-    "loss.mutual_ramp_steps": _STEPS,
-    "loss.e2e_ramp_steps": _STEPS,
-    "loss.e2e_fade_steps": _STEPS,
-    "loss.auxiliary": _WEIGHT,
-    "loss.ohem_threshold": "(0, 1]",
-    "loss.ohem_min_fraction": _SHARE,
-    "optim.rate": _RATE,
-    "optim.momentum": "[0, 1)",
-    "optim.weight_decay": "[0, inf)",
-    "optim.head_factor": "[0, inf)",
-    "optim.power": "[0, inf)",
-    "optim.warmup_steps": _STEPS,
-    "optim.warmup_rate": "(0, inf)",  # it grows by a factor
-    "optim.translator_rate": _RATE,
-    "optim.discriminator_rate": _RATE,
-    "train.steps": _COUNT,
-    "train.batch": _COUNT,
-    "train.ema": "[0, 1)",
-    "eval.every": _COUNT,
-    "eval.batch": _COUNT,
-    "eval.label_size": "[-1, 8192]",
-    "eval.boundary_tolerance": "[-1, inf)",
-    "eval.pictures": _COUNT,
-    "log.every": _COUNT,
-    "log.pictures_every": _COUNT,
-    "checkpoint.every": _COUNT,
-    "checkpoint.keep": _COUNT,
-}
+_MOST = 2**31 - 1  # steps are counted in 32 bits on the device
+
+Count = Annotated[int, Field(ge=1, le=_MOST)]
+Steps = Annotated[int, Field(ge=0, le=_MOST)]
+Side = Annotated[int, Field(ge=16, le=8192)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(ge=0)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
-def inside(value: int | float, interval: str) -> bool:
+def _ordered(points: tuple[tuple[int, float], ...]) -> tuple[tuple[int, float], ...]:
+    steps = [step for step, _ in points]
+    if not points or any(a >= b for a, b in itertools.pairwise(steps)):
+        raise ValueError("the steps of a schedule grow from point to point")
+    return points
+
+
+# JSON has lists for tuples.
+_Point = Annotated[tuple[Steps, Rate], pydantic.Strict(False)]
+Points = Annotated[tuple[_Point, ...], pydantic.AfterValidator(_ordered), pydantic.Strict(False)]
+Weight = Rate | Points
+"""A number, or points (step, number) of a schedule that is linear between them."""
+
+
+class _Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+class Data(_Section):
+    """The examples, and how a batch is drawn from them."""
+
+    name: str = Field("celebamask_hq_d", description="The builder in tfds_builders.")
+    config: str = Field(
+        "official", description="The builder's config; for CelebAMask-HQ it is the merge order."
+    )
+    data_dir: str = Field(
+        "~/tensorflow_datasets", description="The folder that tfds_builders.build wrote to."
+    )
+    source: Literal["tfds", "arrays"] = Field(
+        "tfds",
+        description="What is read: the prepared TFDS files, or the decoded arrays of "
+        "faceparse_jax.data.decode, which need no TensorFlow.",
+    )
+    size: Side = Field(512, description="The side of the square that pictures are fitted into.")
+    shuffle_buffer: Count = Field(
+        2048, description="Undecoded examples that are held for shuffling; of source tfds."
+    )
+    cache: bool = Field(
+        False, description="Whether the decoded split stays in memory; of source tfds."
+    )
+    depth_fraction: Share = Field(
+        1.0,
+        description="The share of the training examples that keep their depth; it is chosen by a "
+        "hash of the id, so that 1 % lies inside 5 %.",
+    )
+    label_fraction: Share = Field(
+        1.0, description="The share of the training examples that keep their label, likewise."
+    )
+    fraction_seed: Steps = Field(0, description="Another seed chooses other examples.")
+    depth_share: Share = Field(
+        0.0, description="The share of a batch's rows that are drawn from examples with depth."
+    )
+    label_share: Share = Field(
+        0.0, description="The share of a batch's rows that are drawn from examples with a label."
+    )
+    paired_rows: Steps = Field(
+        0,
+        description="The rows of a second batch, drawn from examples with depth, which teaches "
+        "the depth parser on real depth and the translator, and nothing else.",
+    )
+
+
+class Augment(_Section):
+    """What is drawn at random for each training example, on the device."""
+
+    crop: Side = Field(448, description="The side of the training crop in pixels.")
+    scales: Annotated[
+        tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1), pydantic.Strict(False)
+    ] = Field((0.75, 1.0, 1.25, 1.5, 1.75, 2.0), description="The factors of the random scale.")
+    flip: Share = Field(0.5, description="The probability of mirroring.")
+    rotate: Annotated[float, Field(ge=0, le=180)] = Field(
+        10.0, description="The largest angle to either side, in degrees."
+    )
+    jitter: Decay = Field(
+        0.5, description="Brightness, contrast and saturation are scaled by 1 -+ at most this."
+    )
+
+
+class Model(_Section):
+    """The networks."""
+
+    backbone: Literal[18, 34, 50] = Field(18, description="The depth of the parsers' ResNet.")
+    width: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="A factor on the parsers' channels."
+    )
+    depth_channels: Literal[3, 1] = Field(
+        3, description="Depth enters its parser as so many equal channels."
+    )
+    depth_statistics: Literal["shared", "split"] = Field(
+        "shared",
+        description="Whether real and translated depth share the depth parser's batch statistics.",
+    )
+    translator_features: Count = Field(64, description="The channels of the U-Net's first level.")
+    translator_dropout: Decay = Field(
+        0.0, description="The dropout rate in the U-Net's innermost levels."
+    )
+    discriminator_features: Count = Field(64, description="The channels of its first layer.")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="The type of the computation; parameters stay float32."
+    )
+
+
+class Loss(_Section):
+    """The terms of the loss; a term of weight 0 is not computed, and its networks are not made.
+
+    A weight is a number, or a schedule in points (step, number) that is linear between them.
+    """
+
+    rgb: Weight = Field(1.0, description="The RGB parser learns labels from photographs.")
+    depth: Weight = Field(1.0, description="The depth parser learns labels from real depth.")
+    e2e: Weight = Field(
+        1.0,
+        description="The depth parser learns labels from translated depth, end to end: the "
+        "gradient reaches the translator.",
+    )
+    mutual: Weight = Field(0.1, description="Each parser learns from the other (KL, both ways).")
+    translation: Weight = Field(
+        10.0, description="The translator learns real depth by L1, on depth in [-1, 1]."
+    )
+    adversarial: Weight = Field(
+        0.0, description="The translator learns to deceive a discriminator, which learns too."
+    )
+    mutual_mean: Literal["classes", "pixels"] = Field(
+        "classes",
+        description="Mutual learning is averaged over the teacher's classes alike, or over pixels.",
+    )
+    mutual_students: Literal["both", "rgb", "depth"] = Field(
+        "both", description="The parsers that learn by the mutual term."
+    )
+    segmentation_mean: Literal["pixels", "classes"] = Field(
+        "pixels",
+        description="Learning from labels is averaged over pixels, or over the classes alike.",
+    )
+    auxiliary: Rate = Field(1.0, description="The weight of each of the two auxiliary heads.")
+    ohem_threshold: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.7, description="Pixels whose class has a lower probability than this are hard."
+    )
+    ohem_min_fraction: Share = Field(
+        1 / 16, description="At least this share of the pixels counts, the hardest first."
+    )
+
+    def weights(self) -> dict[str, float | tuple[tuple[int, float], ...]]:
+        """The terms that are in use, with their weights."""
+        found = {term: getattr(self, term) for term in TERMS}
+        return {
+            term: weight
+            for term, weight in found.items()
+            if (any(value for _, value in weight) if isinstance(weight, tuple) else weight)
+        }
+
+
+TERMS = ("rgb", "depth", "e2e", "mutual", "translation", "adversarial")
+"""The terms of the loss, in the order of the log."""
+
+
+class Optim(_Section):
+    """The optimisers."""
+
+    kind: Literal["sgd", "adamw"] = Field("sgd", description="The optimiser of the parsers.")
+    rate: Rate = Field(1e-2, description="The parsers' peak learning rate.")
+    momentum: Decay = Field(0.9, description="The momentum of sgd.")
+    weight_decay: Rate = Field(5e-4, description="The parsers' weight decay, on kernels alone.")
+    head_factor: Rate = Field(
+        10.0, description="A factor on the rate of the parsers' fusion module and heads."
+    )
+    schedule: Literal["poly", "cosine", "constant"] = Field(
+        "poly", description="How the rates fall after the warm-up."
+    )
+    power: Rate = Field(0.9, description="The power of the schedule poly.")
+    warmup_steps: Steps = Field(1000, description="The steps in which a rate grows to its peak.")
+    warmup_rate: Annotated[float, Field(gt=0)] = Field(
+        1e-5, description="The rate that the warm-up begins with; it grows by a factor."
+    )
+    translator_rate: Rate = Field(2e-4, description="The translator's peak rate (Adam).")
+    discriminator_rate: Rate = Field(2e-5, description="The discriminator's peak rate (Adam).")
+
+
+class Train(_Section):
+    """The run."""
+
+    steps: Count = Field(80_000, description="The steps of the run.")
+    batch: Count = Field(16, description="The rows of a batch, over all devices.")
+    ema: Decay = Field(0.0, description="The decay of the parameters' running average; 0 is off.")
+    translator_from: str = Field(
+        "", description="A workdir whose translator is used and stays as it is."
+    )
+
+
+class Eval(_Section):
+    """Scores on held-out examples."""
+
+    every: Count = Field(2000, description="The steps between evaluations on validation data.")
+    batch: Count = Field(16, description="The rows of a batch, over all devices.")
+    label_size: Annotated[int, Field(ge=-1, le=8192)] = Field(
+        512,
+        description="The side at which scores are counted; 0 is data.size, and -1 the labels' "
+        "original size.",
+    )
+    split: str = Field("test", description="The split that --mode evaluate scores.")
+    dataset: str = Field(
+        "",
+        description="What --mode evaluate scores: NAME/CONFIG, several with commas, or NAME/*; "
+        "the run's own where empty.",
+    )
+    flip: bool = Field(
+        False, description="Whether --mode evaluate averages with the mirrored input."
+    )
+    boundary_tolerance: Annotated[int, Field(ge=-1)] = Field(
+        2, description="The tolerance of the boundary F1 in pixels of the label; -1 is none."
+    )
+    pictures: Count = Field(8, description="The examples on the picture of --mode evaluate.")
+
+
+class Log(_Section):
+    """What a run writes for people."""
+
+    every: Count = Field(50, description="The steps between lines of metrics.jsonl.")
+    pictures_every: Count = Field(2000, description="The steps between pictures in TensorBoard.")
+
+
+class Checkpoint(_Section):
+    """What a run keeps."""
+
+    every: Count = Field(1000, description="The steps between checkpoints.")
+    keep: Count = Field(
+        2, description="The latest checkpoints that stay; the best one stays besides."
+    )
+    best: str = Field(
+        "",
+        description="The route whose mean F1 on validation data chooses the best checkpoint; the "
+        "first that the networks have of fusion, rgb and depth where empty.",
+    )
+
+
+class Config(_Section):
+    """All values of a run, frozen."""
+
+    seed: Steps = Field(0, description="The seed of parameters, order and augmentation.")
+    devices: Annotated[int, Field(ge=0)] = Field(
+        0, description="The devices in the mesh; 0 is all that JAX sees."
+    )
+    data: Data = Data()
+    augment: Augment = Augment()
+    model: Model = Model()
+    loss: Loss = Loss()
+    optim: Optim = Optim()
+    train: Train = Train()
+    eval: Eval = Eval()
+    log: Log = Log()
+    checkpoint: Checkpoint = Checkpoint()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The values as JSON has them, nested."""
+        return self.model_dump(mode="json")
+
+    def replaced(self, **sections: Mapping[str, Any]) -> "Config":
+        """A copy with other values; a section is given as the keys of it that change."""
+        values = self.model_dump()
+        for name, value in sections.items():
+            values[name] = values[name] | value if isinstance(value, Mapping) else value
+        return Config.model_validate(values)
+
+
+def _fields() -> Iterator[tuple[str, pydantic.fields.FieldInfo]]:
+    """Every key, with a dot between section and name, and what is declared of it."""
+    for name, field in Config.model_fields.items():
+        if isinstance(field.default, _Section):
+            for key, inner in type(field.default).model_fields.items():
+                yield f"{name}.{key}", inner
+        else:
+            yield name, field
+
+
+FIELDS: Mapping[str, pydantic.fields.FieldInfo] = dict(_fields())
+"""What is declared of every key."""
+
+
+def interval(key: str) -> str:
+    """The range of a numeric key as mathematics writes it: ``[0, 1)`` has 0 and not 1.
+
+    Empty where the key has no range.
+    """
+    field = FIELDS[key]
+    marks = list(field.metadata)
+    if field.annotation == Weight:
+        marks = [annotated_types.Ge(0)]
+    low = high = None
+    for mark in marks:
+        if isinstance(mark, annotated_types.Ge | annotated_types.Gt):
+            low = ("[", mark.ge) if isinstance(mark, annotated_types.Ge) else ("(", mark.gt)
+        if isinstance(mark, annotated_types.Le | annotated_types.Lt):
+            high = (mark.le, "]") if isinstance(mark, annotated_types.Le) else (mark.lt, ")")
+    if low is None:
+        return ""
+    top, end = high or ("inf", ")")
+    return f"{low[0]}{low[1]}, {top}{end}"
+
+
+def inside(value: int | float, between: str) -> bool:
     """Whether a number lies in an interval such as ``[0, 1)``; NaN lies in none."""
-    low, high = (float(end) for end in interval[1:-1].split(","))
-    above = value >= low if interval[0] == "[" else value > low
-    below = value <= high if interval[-1] == "]" else value < high
+    low, high = (float(end) for end in between[1:-1].split(","))
+    above = value >= low if between[0] == "[" else value > low
+    below = value <= high if between[-1] == "]" else value < high
     return above and below
 
 
-def check(config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict) -> None:
-    """Refuses a config without keys of `configs.base`, or with numbers out of `RANGES`.
+def expected(key: str) -> str:
+    """What a key takes, in words."""
+    field = FIELDS[key]
+    if field.annotation == Weight:
+        return f"a number in {interval(key)}, or points (step, number) with growing steps"
+    if get_origin(field.annotation) is Literal:
+        return " or ".join(map(repr, get_args(field.annotation)))
+    if get_origin(field.annotation) is tuple:
+        return "at least one number above 0"  # augment.scales
+    kind = {int: "a whole number", float: "a number", bool: "True or False", str: "a text"}
+    return kind[field.annotation] + (f" in {interval(key)}" if interval(key) else "")
+
+
+def default() -> ml_collections.ConfigDict:
+    """A config with every key at its default, for a file of ``configs/`` to change."""
+    values = Config().model_dump()
+    for term in TERMS:
+        # Of any type: a number, or points of a schedule.
+        values["loss"][term] = config_dict.FieldReference(values["loss"][term], field_type=object)
+    return ml_collections.ConfigDict(values)
+
+
+Configs = ml_collections.ConfigDict | ml_collections.FrozenConfigDict | Config
+
+
+def parse(config: Configs) -> Config:
+    """The typed values of a config.
 
     Raises:
-        InputError: all of them at once.
+        InputError: keys that are missing or unknown, values out of their range, or values that
+            do not go together; all faulty keys are named at once.
     """
-    missing = provenance.flat(base.get_config().to_dict()).keys() - provenance.flat(
-        config.to_dict()
-    )
-    if missing:
+    if isinstance(config, Config):
+        return config
+    values = config.to_dict()
+    given, known = flat(values).keys(), FIELDS.keys()
+    if missing := sorted(known - given):
         raise InputError(
             "--config",
-            f"a config without {', '.join(sorted(missing)[:5])}"
+            f"a config without {', '.join(missing[:5])}"
             + (f" and {len(missing) - 5} more" if len(missing) > 5 else ""),
-            "every key of configs/base.py",
+            "every key of faceparse_jax/config.py",
             "start the file with config = base.get_config(), as those of configs/ do",
         )
-    values = {}
-    for key in RANGES:
-        section, _, name = key.rpartition(".")
-        values[key] = (config[section] if section else config)[name]
-    wrong = [
-        key
-        for key, value in values.items()
-        # None passes for a value of any type.
-        if not isinstance(value, int | float) or not inside(value, RANGES[key])
-    ]
-    scales = config.augment.scales
-    numbers = scales and all(isinstance(scale, int | float) for scale in scales)
-    if not numbers or not all(0 < scale < math.inf for scale in scales):
-        values["augment.scales"], wrong = scales, [*wrong, "augment.scales"]
-    if wrong:
-        ranges = RANGES | {"augment.scales": "at least one number above 0"}
+    if unknown := sorted(given - known):
+        raise InputError(
+            ", ".join(f"config.{key}" for key in unknown),
+            "a key that does not exist",
+            "keys of docs/configuration.md",
+            "leave it out, or mend its name",
+        )
+    parsed = _validated(values)
+    _check_together(parsed)
+    return parsed
+
+
+def _validated(values: Mapping[str, Any]) -> Config:
+    try:
+        return Config.model_validate(values)
+    except pydantic.ValidationError as error:
+        # A key may fail in several ways, such as a weight that is neither of its two forms.
+        wrong = list(dict.fromkeys(_key(fault["loc"]) for fault in error.errors()))
+        found = flat(values)
         raise InputError(
             ", ".join(f"config.{key}" for key in wrong),
-            ", ".join(f"{values[key]}" for key in wrong),
-            ", ".join(ranges[key] for key in wrong),
-            "mend the config, or set --config." + " --config.".join(f"{key}=..." for key in wrong),
+            ", ".join(repr(found[key]) for key in wrong),
+            "; ".join(expected(key) for key in wrong),
+            "set " + " ".join(f"--config.{key}={FIELDS[key].default}" for key in wrong),
+        ) from error
+
+
+def _key(location: tuple[str | int, ...]) -> str:
+    section = str(location[0])
+    return section if section in FIELDS else f"{section}.{location[1]}"
+
+
+def _check_together(config: Config) -> None:
+    """Refuses values that are good alone and do not go together."""
+    weights, frozen = config.loss.weights(), bool(config.train.translator_from)
+    if not weights:
+        raise InputError(
+            "config.loss", "every weight at 0", "at least one term", "set --config.loss.rgb=1"
         )
+    if frozen and (not weights.keys().isdisjoint(("translation", "adversarial"))
+                   or "e2e" not in weights):  # fmt: skip
+        told = ", ".join(
+            f"loss.{term}={weights.get(term, 0)}" for term in ("translation", "adversarial", "e2e")
+        )
+        raise InputError(
+            "config.train.translator_from",
+            told,
+            "a frozen translator that is used and has no loss of its own",
+            "set --config.loss.translation=0 --config.loss.adversarial=0 --config.loss.e2e=1",
+        )
+    if config.data.paired_rows:
+        if weights.keys().isdisjoint(("depth", "translation", "adversarial")):
+            raise InputError(
+                "config.data.paired_rows",
+                f"{config.data.paired_rows}, and no term that they teach",
+                "a weight for depth, translation or adversarial",
+                "set --config.data.paired_rows=0 or --config.loss.depth=1",
+            )
+        if "mutual" in weights and not weights.keys() & {"e2e", "translation", "adversarial"}:
+            raise InputError(
+                "config.data.paired_rows",
+                f"{config.data.paired_rows}, with mutual learning and no translator",
+                "translated depth for the rows of the first batch",
+                "set --config.loss.e2e=1 or --config.data.paired_rows=0",
+            )
+    if config.augment.crop > config.data.size:
+        size = config.data.size
+        raise InputError(
+            "config.augment.crop and config.data.size",
+            f"{config.augment.crop} and {size}, so that much of every crop is outside",
+            "a crop that fits into the picture",
+            f"set --config.augment.crop={size // 32 * 32 or size}",
+        )
+
+
+def with_overrides(config: Config, overrides: Configs | None) -> Config:
+    """A run's config with the `eval`, `devices`, data folder and source of another one.
+
+    Raises:
+        InputError: what `parse` refuses of the other one.
+    """
+    if overrides is None:
+        return config
+    other = parse(overrides)
+    data = {"data_dir": other.data.data_dir, "source": other.data.source}
+    return config.replaced(eval=dict(other.eval), devices=other.devices, data=data)
+
+
+_UNTIL_THEN = {"loss.mutual_mean": "pixels"}
+"""What runs did before there was a key, where its default is something else."""
+
+_GONE = frozenset(
+    f"loss.{key}"
+    for key in (
+        "mutual_kind", "temperature", "stop_gradient", "mutual_trust", "mutual_where",
+        "e2e_to_translator", "mutual_start_step", "mutual_ramp_steps", "e2e_ramp_steps",
+        "e2e_fade_steps", "drawn_rows",
+    )
+)  # fmt: skip
+"""Keys of earlier versions that training alone read: what is trained needs none of them."""
+
+
+def completed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored config, flat, with what keys that are younger than the run would have said."""
+    return flat(Config().to_dict()) | _UNTIL_THEN | flat(values)
+
+
+def differing(
+    before: Mapping[str, Any], now: Mapping[str, Any], free: Collection[str] = ()
+) -> list[str]:
+    """What a stored config and another one differ in, as ``key=old (now new)``.
+
+    Args:
+        before, now: nested, as `Config.to_dict` gives them; of an older run, see `completed`.
+        free: keys that may differ, and sections, with a dot at the end.
+    """
+    old, new = completed(before), flat(json.loads(json.dumps(now)))
+    may = tuple(entry for entry in free if entry.endswith("."))
+    return [
+        f"{key}={old.get(key)!r} (now {new.get(key)!r})"
+        for key in sorted(old | new)
+        if old.get(key) != new.get(key) and key not in free and not key.startswith(may)
+    ]
+
+
+def stored(values: Mapping[str, Any], where: str, next_step: str) -> Config:
+    """The config that a run was begun with, for what is done with its networks.
+
+    Keys that are younger than the run have the value that changes nothing, see `completed`;
+    keys that only training read and that are gone since are left out.
+
+    Args:
+        values: nested, as `Config.to_dict` gives them.
+        where: what errors call it.
+
+    Raises:
+        InputError: keys or values that a config does not take.
+    """
+    found = {key: value for key, value in completed(values).items() if key not in _GONE}
+    if unknown := sorted(found.keys() - FIELDS.keys()):
+        raise InputError(
+            where,
+            f"a config with {', '.join(unknown)}",
+            "keys of docs/configuration.md",
+            next_step,
+        )
+    nested: dict[str, Any] = {}
+    for key, value in found.items():
+        section, _, name = key.rpartition(".")
+        (nested.setdefault(section, {}) if section else nested)[name] = copy.deepcopy(value)
+    try:
+        return _validated(nested)
+    except InputError as error:
+        raise InputError(
+            f"{where}, {error.what}", error.found, error.expected, next_step
+        ) from error
+
+
+def documentation() -> str:
+    """docs/configuration.md: every key with its default, its values and its sentence."""
+    lines = [
+        "# Configuration",
+        "",
+        "`python -m faceparse_jax.config > docs/configuration.md` writes this page from",
+        "`faceparse_jax/config.py`. Every key can be set in a file of `configs/`, which starts",
+        "from `configs/base.py`, or on the command line as `--config.KEY=VALUE`.",
+    ]
+    sections = {"": "Config"} | {
+        name: type(field.default).__name__
+        for name, field in Config.model_fields.items()
+        if isinstance(field.default, _Section)
+    }
+    for section, kind in sections.items():
+        keys = [key for key in FIELDS if key.rpartition(".")[0] == section]
+        text = "The run as a whole." if not section else globals()[kind].__doc__
+        lines += ["", f"## {section or 'Run'}", ""]
+        lines += [line.strip() for line in text.strip().splitlines()]
+        lines += ["", "| key | default | values | meaning |", "|---|---|---|---|"]
+        for key in keys:
+            field = FIELDS[key]
+            shown = f"{field.default:g}" if type(field.default) is float else repr(field.default)
+            lines.append(f"| `{key}` | `{shown}` | {expected(key)} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(documentation(), end="")

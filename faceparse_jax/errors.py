@@ -2,6 +2,7 @@
 
 import pathlib
 import signal
+from collections.abc import Sequence
 
 
 class InputError(Exception):
@@ -45,3 +46,9 @@ class Stopped(Exception):
             f"{workdir}: stopped by {name}, saved at step {step}; next: the same command resumes"
         )
         self.exit_status = 128 + signal_number
+
+
+def few(names: Sequence[str], most: int = 5) -> str:
+    """The first of many names, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

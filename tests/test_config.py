@@ -2,10 +2,13 @@
 
 import ast
 import dataclasses
+import inspect
+import json
 import pathlib
 import re
 
 import pytest
+from pydantic import ValidationError
 
 from configs import (
     base,
@@ -17,20 +20,29 @@ from configs import (
     lapa_d_128,
     synthetic_heads,
 )
-from faceparse_jax import from_config, labels
-from faceparse_jax.checkpoints.state import Weights
+from faceparse_jax import labels
+from faceparse_jax.config import (
+    FIELDS,
+    TERMS,
+    Config,
+    differing,
+    documentation,
+    expected,
+    parse,
+    stored,
+)
+from faceparse_jax.data import augment
 from faceparse_jax.data.augment import Augment
 from faceparse_jax.data.scarcity import Scarcity
-from faceparse_jax.runtime import provenance
+from faceparse_jax.errors import InputError
+from faceparse_jax.models.system import build
+from faceparse_jax.training import optim
+from faceparse_jax.training.objective import objective
 from tests.support.places import ROOT
 
 
 class _CodeAlone(ast.NodeTransformer):
-    """Drops strings, but for those by which these functions read a key."""
-
-    def visit_Call(self, node):
-        named = getattr(node.func, "id", "") in ("weight", "_choice", "getattr")
-        return node if named else self.generic_visit(node)
+    """Drops strings, which may name a key without reading it."""
 
     def visit_Constant(self, node):
         return ast.Constant("") if isinstance(node.value, str) else node
@@ -40,28 +52,26 @@ def code(path: pathlib.Path) -> str:
     return ast.unparse(_CodeAlone().visit(ast.parse(path.read_text())))
 
 
-# The ranges of `config_check` name keys and read none.
-FILES = [p for p in (ROOT / "faceparse_jax").rglob("*.py") if p.name != "config_check.py"]
+# config.py declares the keys and reads few of them.
+FILES = [p for p in (ROOT / "faceparse_jax").rglob("*.py") if p.name != "config.py"]
 SOURCE = "\n".join(map(code, FILES))
-KEYS = sorted(provenance.flat(base.get_config().to_dict()))
-# Keys of these sections become fields of one dataclass, under the name that reads them.
-FIELDS = {"loss": (Weights, "weights"), "augment": (Augment, r"\w*(?:augment|config)")}
+TERMS_READ = inspect.getsource(objective).replace('"', "'")
+# Keys that become fields of a dataclass, which is read under another name.
+MOVED = {"augment": (Augment, "augment"), "data": (Scarcity, r"(?:scarcity|self)")}
 
 
 def is_read(key: str) -> bool:
     section, _, name = key.rpartition(".")
-    if section in FIELDS:
-        kind, variable = FIELDS[section]
-        there = name in {field.name for field in dataclasses.fields(kind)}
-        # A term's weight is read by its name.
-        by_name = section == "loss" and f"weight('{name}')" in SOURCE
-        return there and (by_name or bool(re.search(rf"\b{variable}\.{name}\b", SOURCE)))
-    if section == "data" and name in {field.name for field in dataclasses.fields(Scarcity)}:
-        return bool(re.search(rf"\b(?:scarcity|self)\.{name}\b|\{{what\}}_{name[6:]}\b", SOURCE))
+    if section == "loss" and name in TERMS:
+        # The objective has a function for each term.
+        return repr(name) in TERMS_READ
+    if section in MOVED and name in {f.name for f in dataclasses.fields(MOVED[section][0])}:
+        found = rf"\b{MOVED[section][1]}\.{name}\b|\{{what\}}_{name[6:]}\b"
+        return bool(re.search(found, SOURCE))
     return bool(re.search(rf"\b{'' if section else 'config.'}{re.escape(key)}\b", SOURCE))
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", sorted(FIELDS))
 def test_every_key_is_read(key):
     assert is_read(key)
 
@@ -84,21 +94,71 @@ def test_a_key_that_nothing_reads_is_noticed(key):
         synthetic_heads,
     ],
 )
-def test_every_shipped_config_is_one_of_the_base_and_runs(module):
-    config = module.get_config()
-    assert provenance.flat(config.to_dict()).keys() == set(KEYS)
-    assert from_config.weights(config).networks() == ("rgb", "depth", "translator")
-    assert from_config.nets(config, 19).rgb is not None
-    assert from_config.optimizers(config).keys() >= {"rgb", "depth", "translator"}
-    assert from_config.augment(config, labels.CELEBAMASK_HQ).crop == config.augment.crop
+def test_every_shipped_config_runs(module):
+    config = parse(module.get_config())
+    system = build(config, 19)
+    assert system.networks() == ("rgb", "depth", "translator")
+    assert optim.build(config, system).rates.keys() == {"rgb", "depth", "translator"}
+    assert augment.build(config, labels.CELEBAMASK_HQ).crop == config.augment.crop
     assert pathlib.Path(config.data.data_dir).name
 
 
 def test_statistics_are_split_only_where_both_kinds_of_depth_teach():
     config = base.get_config()
     config.model.depth_statistics = "split"
-    assert from_config.nets(config, 19).split_statistics
+    assert build(parse(config), 19).split_statistics
     for weights in ({"e2e": 0.0, "mutual": 0.0}, {"depth": 0.0, "mutual": 0.0}):
-        with config.loss.unlocked():
-            config.loss.update({"e2e": 1.0, "depth": 1.0, "mutual": 0.1} | weights)
-        assert not from_config.nets(config, 19).split_statistics
+        config.loss.update({"e2e": 1.0, "depth": 1.0, "mutual": 0.1} | weights)
+        assert not build(parse(config), 19).split_statistics
+
+
+def test_the_documentation_of_the_keys_is_that_of_the_code():
+    """`python -m faceparse_jax.config > docs/configuration.md` writes it anew."""
+    assert (ROOT / "docs" / "configuration.md").read_text() == documentation()
+
+
+def test_the_documentation_names_every_key_with_its_default_and_values():
+    lines = documentation().splitlines()
+    for key, field in FIELDS.items():
+        (line,) = (line for line in lines if line.startswith(f"| `{key}` |"))
+        assert line.endswith(f"| {expected(key)} | {field.description} |")
+        assert field.description.endswith(".")
+
+
+def test_a_config_becomes_typed_values_and_json_and_comes_back():
+    config = base.get_config()
+    config.loss.e2e = ((0, 1.0), (10, 0.0))
+    config.loss.mutual = 1  # as the command line may give it
+    parsed = parse(config)
+    assert parsed.loss.e2e == ((0, 1.0), (10, 0.0))
+    assert parsed.loss.weights().keys() == {"rgb", "depth", "e2e", "mutual", "translation"}
+    assert stored(json.loads(json.dumps(parsed.to_dict())), "x", "y") == parsed
+    assert parse(parsed) is parsed
+    with pytest.raises(ValidationError, match="frozen"):
+        parsed.train.steps = 3
+
+
+def test_all_faulty_keys_are_named_at_once_each_with_its_range_and_a_value_to_set():
+    config = base.get_config()
+    config.train.ema, config.loss.mutual_mean = 1.0, "faces"
+    with pytest.raises(InputError) as caught:
+        parse(config)
+    assert str(caught.value) == (
+        "config.loss.mutual_mean, config.train.ema: found 'faces', 1.0, expected "
+        "'classes' or 'pixels'; a number in [0, 1); next: set "
+        "--config.loss.mutual_mean=classes --config.train.ema=0.0"
+    )
+
+
+def test_a_run_of_an_earlier_version_opens_without_the_keys_that_are_gone():
+    values = Config().to_dict()
+    values["loss"] |= {"mutual_kind": "l2", "drawn_rows": "depth"}
+    del values["loss"]["mutual_mean"], values["data"]["paired_rows"]
+    config = stored(values, "runs/old", "next")
+    assert config.loss.mutual_mean == "pixels"  # what runs did before there was the key
+    assert config.data.paired_rows == 0
+    values["loss"]["sharpness"] = 1.0
+    with pytest.raises(InputError, match=r"runs/old: found a config with loss\.sharpness"):
+        stored(values, "runs/old", "next")
+    differing_keys = differing(Config().to_dict(), config.to_dict())
+    assert differing_keys == ["loss.mutual_mean='classes' (now 'pixels')"]

@@ -14,34 +14,28 @@ ROWS = 8
 """Rows of a batch that each parser learns from, alone or together: small batches learn more for
 the same time."""
 
-# Where depth is scarce, batches as they come would have none. A parser of depth alone sees nothing
-# but rows with depth; together, half the rows of a batch of twice the size are drawn for their
-# depth and teach nothing else, so that no system has fewer or other rows than its parsers alone.
+# Where depth is scarce, batches as they come would have none. A depth parser alone sees nothing
+# but rows with depth. Together, a second batch is drawn for its depth and teaches nothing else, so
+# that no system has fewer or other rows than its parsers have alone.
 _ALL = ("data.depth_share", 1.0)
-_BESIDE = (
-    ("train.batch", 2 * ROWS),
-    ("data.depth_share", 0.5),
-    ("loss.drawn_rows", "depth"),
-)
+_PAIRED = ("data.paired_rows", ROWS)
 
 RGB_ALONE = ("rgb alone", (*terms(rgb=1), ("data.depth_fraction", 1.0)))
 DEPTH_ALONE = ("depth alone", (*terms(depth=1), _ALL))
-TRANSLATION = ("translation", (*terms(depth=1, e2e=1, translation=10), *_BESIDE))
-FULL = ("full", (*terms(rgb=1, depth=1, e2e=1, mutual=0.1, translation=10), *_BESIDE))
+TRANSLATION = ("translation", (*terms(depth=1, e2e=1, translation=10), _PAIRED))
+FULL = ("full", (*terms(rgb=1, depth=1, e2e=1, mutual=0.1, translation=10), _PAIRED))
 # Mutual learning as configs/base.py has it.
 FULL_BY_CLASS = ("full, by class", (*FULL[1], ("loss.mutual_mean", "classes")))
-# Without a translator the parsers need rows with image and depth.
-MUTUAL = ("mutual", (*terms(rgb=1, depth=1, mutual=0.1), _ALL))
 # The translator learns by itself first and then stays as it is.
 TRANSLATOR = ("translator", (*terms(translation=10), _ALL))
 APART = (
     "translation apart",
-    (*terms(depth=1, e2e=1), *_BESIDE, ("train.translator_from", "arm:translator")),
+    (*terms(depth=1, e2e=1), _PAIRED, ("train.translator_from", "arm:translator")),
 )
 
 
 def variant(of: tuple[str, tuple], name: str, **overrides):
-    """Another arm with other values; ``loss__mutual_kind`` stands for loss.mutual_kind."""
+    """Another arm with other values; ``loss__mutual_mean`` stands for loss.mutual_mean."""
     changed = tuple((key.replace("__", "."), value) for key, value in overrides.items())
     return (name, (*of[1], *changed))
 
@@ -57,12 +51,12 @@ MORE_DEPTH = variant(DEPTH_ALONE, "depth alone, twice the rows", train__batch=2 
 RGB_TEACHES = variant(FULL, "full, RGB teaches", loss__mutual_students="depth")
 
 
-def fading(of: tuple[str, tuple], steps: int, name: str = ""):
+def fading(of: tuple[str, tuple], steps: int):
     """The arm with an end-to-end term that falls to 0 over two thirds of `steps`.
 
     Translated depth teaches first and real depth last.
     """
-    return variant(of, name or of[0], loss__e2e_fade_steps=2 * steps // 3)
+    return variant(of, of[0], loss__e2e=((0, 1.0), (2 * steps // 3, 0.0)))
 
 
 def depth_fractions(*fractions: float):

@@ -1,6 +1,8 @@
-"""What mutual learning and its variants do: choices, on validation data, one seed.
+"""Whether the parsers teach each other: labels for all photographs and for three or four of them.
 
-All photographs have depth, and both parsers see the same rows.
+All photographs have depth. A parser alone sees labelled rows only; parsers that teach each other
+see as many, and as many again that may have no label but through the other parser. Mutual
+learning by class balances the classes, so each parser alone is there with a loss that does so too.
 """
 
 from configs.studies import arms, celebamask_hq_d
@@ -8,41 +10,24 @@ from configs.studies import arms, celebamask_hq_d
 
 def get_config():
     c = celebamask_hq_d.get_config()
-    c.title = f"{c.title}, validation photographs"
-    c.base.eval.split = "validation"
-    c.seeds = (0,)
-    c.conditions = (("", ()),)
+    labelled = ("data.label_share", 1.0)
+    rgb, depth = (
+        (f"{name} alone", (*arms.terms(**{name: 1}), labelled)) for name in ("rgb", "depth")
+    )
+    beside = (("train.batch", 2 * arms.ROWS), ("data.label_share", 0.5))
+    mutual = ("mutual", (*arms.terms(rgb=1, depth=1, mutual=0.1), *beside))
     c.arms = (
-        arms.RGB_ALONE,
-        arms.DEPTH_ALONE,
-        arms.by_class(arms.RGB_ALONE),
-        arms.by_class(arms.DEPTH_ALONE),
-        arms.MUTUAL,
-        arms.variant(arms.MUTUAL, "by class", loss__mutual_mean="classes"),
-        arms.variant(arms.MUTUAL, "weight 1", loss__mutual=1.0),
-        arms.variant(
-            arms.MUTUAL, "weight 1, by class", loss__mutual=1.0, loss__mutual_mean="classes"
-        ),
-        arms.variant(
-            arms.MUTUAL, "weight 1, correct", loss__mutual=1.0, loss__mutual_trust="correct"
-        ),
-        arms.variant(arms.MUTUAL, "weight 1, l2", loss__mutual=1.0, loss__mutual_kind="l2"),
-        arms.variant(
-            arms.MUTUAL, "weight 1, temperature 2", loss__mutual=1.0, loss__temperature=2.0
-        ),
-        arms.variant(
-            arms.MUTUAL,
-            "weight 1, gradients to the teacher",
-            loss__mutual=1.0,
-            loss__stop_gradient=False,
-        ),
-        arms.variant(
-            arms.MUTUAL, "weight 1, depth teaches", loss__mutual=1.0, loss__mutual_students="rgb"
-        ),
+        rgb,
+        arms.by_class(rgb),
+        depth,
+        arms.by_class(depth),
+        mutual,
+        arms.variant(mutual, "mutual, by class", loss__mutual_mean="classes"),
     )
     c.scores = tuple(
         (route, score)
-        for route in ("rgb", "depth")
+        for route in ("rgb", "depth", "fusion")
         for score in ("f1/mean", "f1/mean_depth_classes")
     )
+    c.conditions = arms.label_fractions(0.003, 1.0)
     return c

@@ -19,10 +19,8 @@ def get_config():
     c = arms.study("Synthetic heads, rendered depth", run)
     c.seed_keys = ("seed", "data.fraction_seed")
     rows = run.train.batch = arms.ROWS // 2
-    more, together = (
-        arms.variant(arm, arm[0], train__batch=2 * rows)
-        for arm in (arms.MORE_DEPTH, arms.TRANSLATION)
-    )
+    more = arms.variant(arms.MORE_DEPTH, arms.MORE_DEPTH[0], train__batch=2 * rows)
+    together = arms.variant(arms.TRANSLATION, arms.TRANSLATION[0], data__paired_rows=rows)
     c.arms = (arms.DEPTH_ALONE, more, arms.fading(together, run.train.steps))
     c.scores = tuple((route, "f1/mean_depth_classes") for route in ("depth", "depth_translated"))
     c.baselines = (("depth", "depth alone"),)

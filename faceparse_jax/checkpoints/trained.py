@@ -5,13 +5,12 @@ import pathlib
 from typing import Any
 
 import jax
-import ml_collections
 
-from faceparse_jax import from_config, labels
+from faceparse_jax import labels
 from faceparse_jax.checkpoints import store
-from faceparse_jax.checkpoints.state import Nets, Variables, inference_variables, init_state
+from faceparse_jax.config import Config, stored
 from faceparse_jax.errors import InputError
-from faceparse_jax.runtime import records
+from faceparse_jax.models.system import System, Variables, build, inference_variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,13 +21,13 @@ class Trained:
         config: the run's config.
         meta: seed, step, code version, dataset and merge order of the training.
         scheme: the label scheme of the logits.
-        variables: by network, as `inference.predict_step` takes them.
+        variables: by network, as `models.system.predict` takes them.
     """
 
-    config: ml_collections.FrozenConfigDict
+    config: Config
     meta: dict[str, Any]
     scheme: labels.Scheme
-    nets: Nets
+    system: System
     variables: Variables
 
 
@@ -42,25 +41,19 @@ def load_trained(workdir: pathlib.Path | str, which: str = "best") -> Trained:
     meta = store.read_meta(workdir, which)
     where = f"{workdir}, {which} checkpoint"
     its_code = f"use the code version that trained it, {meta['code_version']}"
-    config = ml_collections.FrozenConfigDict(records.stored_config(meta["config"], where, its_code))
+    config = stored(meta["config"], where, its_code)
     name = meta["dataset"].get("scheme")
     if name not in labels.SCHEMES:
         raise InputError(
             where, f"the label scheme {name!r}", f"one of {sorted(labels.SCHEMES)}", its_code
         )
     scheme = labels.scheme(name)
-    nets = from_config.nets(config, scheme.num_classes)
+    system = build(config, scheme.num_classes)
 
     def shapes():
-        state = init_state(
-            jax.random.key(0),
-            nets=nets,
-            txs=from_config.optimizers(config),
-            size=config.augment.crop,
-            ema=False,
-        )
-        return {"params": state.params, "batch_stats": state.batch_stats}
+        params, stats = system.init(jax.random.key(0), config.augment.crop)
+        return {"params": params, "batch_stats": stats}
 
     tree = store.load_inference(workdir, jax.eval_shape(shapes), which)
     variables = inference_variables(tree["params"], tree["batch_stats"])
-    return Trained(config, meta, scheme, nets, variables)
+    return Trained(config, meta, scheme, system, variables)

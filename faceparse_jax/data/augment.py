@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8, UInt16
 
+from faceparse_jax.config import Config
 from faceparse_jax.images.normalise import normalise_depth, normalise_image
-from faceparse_jax.labels import IGNORE
+from faceparse_jax.labels import IGNORE, Scheme
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Augment:
     flip: float = 0.0
     rotate: float = 0.0
     jitter: float = 0.0
+
+
+def build(config: Config, scheme: Scheme) -> Augment:
+    """The random changes that a config describes, for labels of a scheme."""
+    return Augment(mirror=scheme.mirror, **dict(config.augment))
 
 
 def source_grid(
@@ -138,16 +144,20 @@ def jitter_colours(
     return jnp.clip(grey + (image - grey) * saturation, 0, 255)
 
 
-def augment_batch(key: PRNGKeyArray, batch: dict[str, Array], augment: Augment) -> dict[str, Array]:
+def augment_batch(
+    key: PRNGKeyArray, batch: dict[str, Array | dict[str, Array]], augment: Augment
+) -> dict[str, Array | dict[str, Array]]:
     """Augments and normalises a training batch.
 
     Args:
         key: one key for the batch; row i draws from ``fold_in(key, i)``.
-        batch: image u8 [b h w 3], depth u8 or u16 [b h w 1], label u8 [b h w], has_depth [b].
+        batch: image u8 [b h w 3], depth u8 or u16 [b h w 1], label u8 [b h w], has_depth [b];
+            the same under ``paired`` where there is a second batch.
 
     Returns:
         image [b c c 3] and depth [b c c 1] normalised, label i32 [b c c], has_depth [b],
-        and ``frame`` bool [b c c]: pixels that come from inside the picture.
+        and ``frame`` bool [b c c]: pixels that come from inside the picture; likewise under
+        ``paired``.
     """
     mirror = np.arange(256, dtype=np.int32)
     mirror[: len(augment.mirror)] = augment.mirror
@@ -166,4 +176,8 @@ def augment_batch(key: PRNGKeyArray, batch: dict[str, Array], augment: Augment) 
     arrays = (batch[name] for name in ("image", "depth", "label"))
     image, depth, label, frame = jax.vmap(one)(rows, *arrays)
     ready = {"image": image, "depth": depth, "label": label, "frame": frame}
-    return ready | {"has_depth": batch["has_depth"]}
+    ready |= {"has_depth": batch["has_depth"]}
+    if "paired" in batch:
+        other = jax.random.fold_in(key, 2**31 - 1)  # which is no row
+        ready["paired"] = augment_batch(other, batch["paired"], augment)
+    return ready

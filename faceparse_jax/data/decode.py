@@ -15,8 +15,9 @@ import shutil
 import sys
 
 import numpy as np
+import tqdm
 
-from faceparse_jax.config import RANGES, inside
+from faceparse_jax.config import inside, interval
 from faceparse_jax.data.splits import Split
 from faceparse_jax.errors import InputError
 
@@ -48,7 +49,6 @@ def write(name: str, config: str, data_dir: pathlib.Path, size: int) -> list[pat
 
 def _write_split(split: Split, size: int, target: pathlib.Path) -> None:
     from faceparse_jax.data import arrays_reader, tfds_reader
-    from tfds_builders import examples
 
     # Written beside the target, so that a killed run leaves nothing that opens.
     partial = target.with_name(f"{target.name}.partial")
@@ -67,7 +67,7 @@ def _write_split(split: Split, size: int, target: pathlib.Path) -> None:
             with open(partial / f"{key}.npy", "r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
         rows = _rows(tfds_reader.eval_batches(split, batch_size=16, size=size))
-        for row in examples.progress(split.split, rows, count):
+        for row in tqdm.tqdm(rows, split.split, count, unit=" images", mininterval=0.5):
             for key, array in out.items():
                 array[row["index"]] = row[key]
         for array in out.values():
@@ -114,7 +114,7 @@ def main(argv: list[str] | None = None) -> int:
         "--data_dir", type=pathlib.Path, default=pathlib.Path("~/tensorflow_datasets")
     )
     options = parser.parse_args(argv)
-    if not inside(options.size, RANGES["data.size"]):
+    if not inside(options.size, interval("data.size")):
         parser.error(f"--size: found {options.size}, expected at least 16 pixels, at most 8192")
     try:
         folders = write(options.name, options.config, options.data_dir.expanduser(), options.size)

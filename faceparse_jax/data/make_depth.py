@@ -27,8 +27,7 @@ from PIL import Image, PngImagePlugin
 
 from faceparse_jax import images, labels
 from faceparse_jax.data import face_mesh
-from faceparse_jax.errors import InputError
-from faceparse_jax.prediction.inputs import few
+from faceparse_jax.errors import InputError, few
 
 EXIT_BAD_INPUT, EXIT_STOPPED = 2, 130
 SHOWN = 20

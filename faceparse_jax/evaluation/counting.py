@@ -2,7 +2,6 @@
 
 import csv
 import functools
-import json
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -11,38 +10,17 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from faceparse_jax.checkpoints.state import Nets, Variables
 from faceparse_jax.data import reader
 from faceparse_jax.data.splits import Split
 from faceparse_jax.evaluation import boundaries, metrics
 from faceparse_jax.evaluation.scoring import Scoring, eval_step
-from faceparse_jax.images.draw import training_picture
 from faceparse_jax.labels import Scheme, conversion
+from faceparse_jax.models.routes import ROUTES
+from faceparse_jax.models.system import System, Variables
 from faceparse_jax.runtime import sharding
-
-ROUTES = {
-    "rgb": "RGB parser on images",
-    "depth": "depth parser on real depth",
-    "depth_translated": "depth parser on translated depth",
-    "fusion": "mean of both parsers",
-}
-"""The ways to a label map, in the order of the tables."""
-
-_NEEDS = {
-    "rgb": {"rgb"},
-    "depth": {"depth"},
-    "depth_translated": {"depth", "translator"},
-    "fusion": {"rgb", "depth"},
-}
 
 Counts = Mapping[str, Mapping[str, np.ndarray]]
 """By route: ``confusion`` [k k] and perhaps ``boundary`` [k 4]."""
-
-
-def routes(networks: Iterable[str]) -> list[str]:
-    """The ways to a label map that these networks have, in the order of `ROUTES`."""
-    there = set(networks)  # an iterator would be empty after the first route
-    return [route for route in ROUTES if _NEEDS[route] <= there]
 
 
 def open_data(config, name: str, dataset: str = "") -> Split:
@@ -86,11 +64,11 @@ def scoring_for(
     )
 
 
-def make_eval_step(nets: Nets, scoring: Scoring, mesh: Mesh) -> Callable:
+def make_eval_step(system: System, scoring: Scoring, mesh: Mesh) -> Callable:
     """`scoring.eval_step`, jitted over the mesh."""
     whole = sharding.replicated(mesh)
     return jax.jit(
-        functools.partial(eval_step, nets=nets, scoring=scoring),
+        functools.partial(eval_step, system=system, scoring=scoring),
         in_shardings=(whole, sharding.by_row(mesh)),
         out_shardings=whole,
     )
@@ -152,18 +130,3 @@ def write_confusion(path: pathlib.Path, confusion: np.ndarray, scheme: Scheme) -
         writer.writerow(["true \\ predicted", *scheme.classes])
         for name, row in zip(scheme.classes, confusion.tolist(), strict=True):
             writer.writerow([name, *row])
-
-
-def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes JSON beside the target first, so that a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=1) + "\n")
-    partial.replace(path)
-
-
-def examples_picture(predict_step, variables, batch, scheme, truth_scheme=None) -> np.ndarray:
-    """Image, depth, truth and every prediction of a few examples, side by side."""
-    inputs = {k: batch[k] for k in ("image", "depth", "has_depth")}
-    out = jax.device_get(predict_step(variables, inputs))
-    return training_picture(batch, out, scheme, len(batch["mask"]), truth_scheme)

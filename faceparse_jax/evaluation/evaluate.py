@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 from PIL import Image
 
 from faceparse_jax.checkpoints.trained import load_trained
-from faceparse_jax.config import check
+from faceparse_jax.config import Configs, with_overrides
 from faceparse_jax.data import reader
 from faceparse_jax.data.batches import ORIGINAL
 from faceparse_jax.data.scarcity import Batch
@@ -22,18 +21,17 @@ from faceparse_jax.evaluation import boundaries, metrics
 from faceparse_jax.evaluation.counting import (
     count,
     dataset_record,
-    examples_picture,
     make_eval_step,
     open_data,
     result,
     scoring_for,
     write_confusion,
-    write_json,
 )
+from faceparse_jax.evaluation.pictures import examples_picture
 from faceparse_jax.evaluation.scoring import Scoring
 from faceparse_jax.labels import IGNORE, Scheme
-from faceparse_jax.models.system import predict_step
-from faceparse_jax.runtime import provenance, sharding
+from faceparse_jax.models.system import predict
+from faceparse_jax.runtime import provenance, records, sharding
 
 
 def datasets_to_score(config) -> list[str]:
@@ -117,7 +115,9 @@ def score_names(scored: Scored) -> set[str]:
     return names - {"absent"}
 
 
-def evaluate_run(workdir: pathlib.Path, which: str, overrides=None) -> dict[str, dict[str, Any]]:
+def evaluate_run(
+    workdir: pathlib.Path, which: str, overrides: Configs | None = None
+) -> dict[str, dict[str, Any]]:
     """Scores a run's checkpoint on held-out splits; prints tables, writes files.
 
     For each dataset, in ``workdir/evaluation``: scores as JSON, the confusion matrix of
@@ -133,14 +133,7 @@ def evaluate_run(workdir: pathlib.Path, which: str, overrides=None) -> dict[str,
         What the JSON files hold, by dataset.
     """
     run = load_trained(workdir, which)
-    config = ml_collections.ConfigDict(run.config)
-    if overrides is not None:
-        check(overrides)
-        config.eval = overrides.eval
-        config.devices = overrides.devices
-        config.data.data_dir = overrides.data.data_dir
-        config.data.source = overrides.data.source
-    check(config)
+    config = with_overrides(run.config, overrides)
     mesh = sharding.make_mesh(config.devices)
     variables = sharding.replicate(run.variables, mesh)
     own = f"{config.data.name}/{config.data.config}"
@@ -185,7 +178,7 @@ def _evaluate_split(
     run, config, scored: Scored, variables, mesh, which: str, target: pathlib.Path
 ) -> dict[str, Any]:
     split, scheme, how, batches = scored.split, scored.scheme, scored.how, scored.batches
-    counts, examples = count(make_eval_step(run.nets, how, mesh), variables, batches(), mesh)
+    counts, examples = count(make_eval_step(run.system, how, mesh), variables, batches(), mesh)
     record = {
         "config": config.to_dict(),
         "seed": run.meta["seed"],
@@ -205,13 +198,13 @@ def _evaluate_split(
     scores = result(counts, scheme, record)
     if sharding.is_lead():
         print(summary(record, scores, scheme))
-        write_json(target.with_name(f"{target.name}.json"), scores)
+        records.write(target.with_name(f"{target.name}.json"), scores)
         for route, counted in counts.items():
             path = target.with_name(f"{target.name}_{route}.csv")
             write_confusion(path, counted["confusion"], scheme)
         head = _first(batches(), config.eval.pictures)
-        predict = jax.jit(functools.partial(predict_step, nets=run.nets))
-        picture = examples_picture(predict, run.variables, head, run.scheme, split.scheme)
+        show = jax.jit(functools.partial(predict, system=run.system))
+        picture = examples_picture(show, run.variables, head, run.scheme, split.scheme)
         Image.fromarray(picture).save(target.with_name(f"{target.name}.png"))
         print(f"written: {target}.json, .png and _ROUTE.csv")
     return scores

@@ -7,10 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from faceparse_jax.checkpoints.state import Nets, Variables
 from faceparse_jax.evaluation import boundaries, metrics
 from faceparse_jax.labels import IGNORE
-from faceparse_jax.models.system import predict_both_ways, predict_step
+from faceparse_jax.models.system import System, Variables, predict, predict_both_ways
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +57,7 @@ def resize_within(
 
 
 def eval_step(
-    variables: Variables, batch: dict[str, Array], *, nets: Nets, scoring: Scoring
+    variables: Variables, batch: dict[str, Array], *, system: System, scoring: Scoring
 ) -> dict[str, dict[str, Array]]:
     """Counts of every route over the valid rows of a batch.
 
@@ -76,9 +75,9 @@ def eval_step(
     label, mask = batch["label"], batch["mask"]
     inputs = {k: batch[k] for k in ("image", "depth", "has_depth")}
     if scoring.mirror:
-        out = predict_both_ways(variables, inputs, nets=nets, mirror=scoring.mirror)
+        out = predict_both_ways(variables, inputs, system=system, mirror=scoring.mirror)
     else:
-        out = predict_step(variables, inputs, nets=nets)
+        out = predict(variables, inputs, system=system)
     if scoring.label_table:
         table = np.full(256, IGNORE, np.uint8)
         table[: len(scoring.label_table)] = scoring.label_table

@@ -3,7 +3,7 @@
 NumPy and Pillow alone, so that drawing needs neither JAX nor a display.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -182,71 +182,7 @@ def contact_sheet(
     return np.array(canvas)
 
 
-def training_picture(
-    batch: Mapping[str, np.ndarray],
-    out: Mapping[str, np.ndarray],
-    scheme: Scheme,
-    rows: int,
-    truth_scheme: Scheme | None = None,
-) -> Picture:
-    """Examples of a batch, one in each row, with their truth and every prediction.
-
-    Args:
-        batch: ``image`` u8 [b h w 3], ``depth`` u8 [b h w 1], ``has_depth`` [b] and
-            ``label`` u8 [b hl wl]; rows outside ``mask`` [b] are left out.
-        out: of `inference.predict_step`: probabilities [b h w k] by route, and ``translated``.
-        scheme: of the predictions.
-        rows: at most so many examples.
-        truth_scheme: of the labels; None for `scheme`.
-    """
-    mask = batch.get("mask", np.ones(len(batch["image"]), bool))
-    keep = np.flatnonzero(mask)[:rows]
-    batch, out = ({k: v[keep] for k, v in arrays.items()} for arrays in (batch, out))
-    side = max(batch["image"].shape[1:3])
-    side = min(side * -(-128 // side), 256)
-
-    def depths(depth):
-        if depth.dtype == np.uint16:
-            depth = (depth >> 8).astype(np.uint8) | (depth > 0)
-        return [_resized(colour_depth(d[..., 0]), side) for d in depth]
-
-    def labels(label, scheme=scheme):
-        return [_resized(colourise(x, scheme), side) for x in label]
-
-    truth = batch["label"]
-    if "size" in batch:
-        truth = [
-            x[:height, :width] for x, (height, width) in zip(truth, batch["size"], strict=True)
-        ]
-
-    has_depth = batch["has_depth"]
-    columns = {
-        "image": [_resized(image, side) for image in batch["image"]],
-        "depth": _where(has_depth, depths(batch["depth"])),
-        "truth": labels(truth, truth_scheme or scheme),
-    }
-    for title, route in (
-        ("RGB parser", "rgb"),
-        ("depth parser", "depth"),
-        ("depth parser on translated", "depth_translated"),
-        ("translated depth", "translated"),
-        ("both parsers", "fusion"),
-    ):
-        if route == "translated" and route in out:
-            columns[title] = depths(out[route])
-        elif route in out:
-            columns[title] = labels(out[route].argmax(-1).astype(np.uint8))
-            if route == "depth":
-                columns[title] = _where(has_depth, columns[title])
-    captions = [f"#{index}" for index in batch["index"]] if "index" in batch else None
-    return contact_sheet(list(zip(*columns.values(), strict=True)), list(columns), captions)
-
-
-def _where(rows: Bool[np.ndarray, " b"], pictures: Sequence[Picture]) -> list[Picture | None]:
-    return [picture if there else None for there, picture in zip(rows, pictures, strict=True)]
-
-
-def _resized(picture: Picture, side: int) -> Picture:
+def resized(picture: Picture, side: int) -> Picture:
     """The longer side becomes `side`, by nearest neighbour: label colours must not mix."""
     h, w = picture.shape[:2]
     if max(h, w) == side:

@@ -7,6 +7,7 @@ BatchNorm's momentum 0.9 is torch's 0.1, and the running variance is the biased 
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -45,11 +46,55 @@ class Conv(nn.Module):
         return x
 
 
-def batch_norm(train: bool, dtype: Any, name: str) -> nn.BatchNorm:
-    """BatchNorm as torch's default; over the global batch under jit on a mesh."""
-    return nn.BatchNorm(
-        use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype, name=name
-    )
+class BatchNorm(nn.Module):
+    """BatchNorm as torch's default, over the global batch; rows may count unequally.
+
+    Parameters ``scale`` and ``bias`` [c], statistics ``mean`` and ``var`` [c], all float32.
+    """
+
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], train: bool, counts: Float[Array, " b"] | None = None
+    ) -> Float[Array, "b h w c"]:
+        """Normalises by the batch's statistics in training, else by the running ones.
+
+        Args:
+            counts: how much each row counts in the statistics; all alike where None. Where no
+                row counts, the running statistics are used and stay as they are.
+        """
+        shape = (x.shape[-1],)
+        scale = self.param("scale", nn.initializers.ones_init(), shape)
+        bias = self.param("bias", nn.initializers.zeros_init(), shape)
+        running = (
+            self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32),
+            self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32),
+        )
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        mean, var = (statistic.value for statistic in running)
+        if train:
+            total = x.shape[0] if counts is None else jnp.sum(counts)
+
+            def average(values):
+                if counts is None:
+                    return jnp.mean(values, axis=(0, 1, 2))
+                rows = jnp.mean(values, axis=(1, 2))
+                return jnp.sum(counts[:, None] * rows, axis=0) / jnp.where(total > 0, total, 1.0)
+
+            mean = average(wide)
+            var = jnp.maximum(average(jnp.square(wide)) - jnp.square(mean), 0.0)
+            if counts is not None:
+                mean, var = (
+                    jnp.where(total > 0, new, old.value)
+                    for new, old in zip((mean, var), running, strict=True)
+                )
+            for statistic, new in zip(running, (mean, var), strict=True):
+                if not self.is_initializing():
+                    moved = 0.9 * statistic.value + 0.1 * new
+                    statistic.value = jnp.where(total > 0, moved, statistic.value)
+        y = (wide - mean) * (jax.lax.rsqrt(var + 1e-5) * scale) + bias
+        return y.astype(self.dtype)
 
 
 class ConvNorm(nn.Module):
@@ -74,5 +119,5 @@ class ConvNorm(nn.Module):
             kernel_init=self.kernel_init,
             name="conv",
         )
-        x = batch_norm(train, self.dtype, "norm")(conv(x))
+        x = BatchNorm(self.dtype, name="norm")(conv(x), train)
         return nn.relu(x) if self.relu else x

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from faceparse_jax.models.layers import Conv, batch_norm
+from faceparse_jax.models.layers import BatchNorm, Conv
 from faceparse_jax.models.ops import conv2d_transpose
 
 _NORMAL = nn.initializers.normal(0.02)  # the public code's initialisation
@@ -76,7 +76,7 @@ class UNet(nn.Module):
             conv = Conv(width, 4, 2, 1, plain, self.dtype, _NORMAL, name=f"down{level}")
             x = conv(x)
             if not plain:
-                x = batch_norm(train, self.dtype, f"norm_down{level}")(x)
+                x = BatchNorm(self.dtype, name=f"norm_down{level}")(x, train)
             skips.append(x)
 
         for level in reversed(range(self.levels)):
@@ -87,7 +87,7 @@ class UNet(nn.Module):
                 x = ConvTranspose(1, use_bias=True, dtype=self.dtype, name="up0")(x)
                 return jnp.tanh(x.astype(jnp.float32))
             x = ConvTranspose(widths[level - 1], dtype=self.dtype, name=f"up{level}")(x)
-            x = batch_norm(train, self.dtype, f"norm_up{level}")(x)
+            x = BatchNorm(self.dtype, name=f"norm_up{level}")(x, train)
             if self.levels - 4 <= level < self.levels - 1:
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)
         raise ValueError("a U-Net needs at least one level")
@@ -120,7 +120,7 @@ class PatchGAN(nn.Module):
             )  # fmt: skip
             x = conv(x)
             if layer:
-                x = batch_norm(train, self.dtype, f"norm{layer}")(x)
+                x = BatchNorm(self.dtype, name=f"norm{layer}")(x, train)
             x = nn.leaky_relu(x, 0.2)
         x = Conv(1, 4, 1, 1, True, self.dtype, _NORMAL, name="logits")(x)
         return x.astype(jnp.float32)

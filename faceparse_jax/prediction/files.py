@@ -18,10 +18,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from faceparse_jax.errors import InputError
+from faceparse_jax.errors import InputError, few
 from faceparse_jax.images import read_depth, read_image
 from faceparse_jax.images.draw import colour_depth, prediction_picture
-from faceparse_jax.prediction.inputs import Input, Place, few, find_inputs
+from faceparse_jax.prediction.inputs import Input, Place, find_inputs
 from faceparse_jax.prediction.parser import OUTPUTS, Pair, Parser, Result, check_pair, load
 from faceparse_jax.runtime.provenance import code_version
 

@@ -2,9 +2,9 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
-from faceparse_jax.errors import InputError
+from faceparse_jax.errors import InputError, few
 
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm",
@@ -65,12 +65,6 @@ def find_inputs(images: Place | None, depths: Place | None) -> list[Input]:
             "add the images, move these depth maps away, or give depth alone",
         )
     return [Input(stem, path, depth.get(stem)) for stem, path in image.items()]
-
-
-def few(names: Sequence[str], most: int = 5) -> str:
-    """The first of many names, and how many more there are."""
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _files(place: Place | None, suffixes: tuple[str, ...]) -> list[pathlib.Path]:

@@ -15,19 +15,19 @@ import jax
 import numpy as np
 from jaxtyping import Float16, Float32, UInt8, UInt16
 
-from faceparse_jax.checkpoints.state import Nets, Variables
 from faceparse_jax.checkpoints.trained import load_trained
 from faceparse_jax.errors import InputError
 from faceparse_jax.images import depth_to_u8, resize_depth
 from faceparse_jax.images.letterbox import OUTSIDE, decide, fit_image, inside
 from faceparse_jax.labels import Scheme
-from faceparse_jax.models.system import predict_step
+from faceparse_jax.models.routes import ROUTES, preferred, routes
+from faceparse_jax.models.system import System, Variables, predict
 
 Photo = UInt8[np.ndarray, "_ _ 3"]
 DepthMap = UInt8[np.ndarray, "_ _"] | UInt16[np.ndarray, "_ _"]
 Pair = tuple[np.ndarray | None, np.ndarray | None]
 
-OUTPUTS = ("fusion", "rgb", "depth", "depth_translated")
+OUTPUTS = tuple(preferred(ROUTES))
 """Routes to a label map; the answer is the first one that input and networks allow."""
 
 
@@ -56,7 +56,7 @@ class Parser:
     """Networks ready to parse; `load` makes one from a trained run.
 
     Args:
-        nets, variables, scheme: as in `trained.Trained`.
+        system, variables, scheme: as in `trained.Trained`.
         size: side of the networks' square input in pixels.
         record: what results say of the networks' origin.
         batch: inputs parsed at once. Batches have 1, 2, 4... up to this many rows, so
@@ -65,7 +65,7 @@ class Parser:
 
     def __init__(
         self,
-        nets: Nets,
+        system: System,
         variables: Variables,
         scheme: Scheme,
         size: int,
@@ -74,13 +74,13 @@ class Parser:
     ):
         self.scheme = scheme
         self.record = dict(record or {})
-        self._nets, self._variables = nets, variables
+        self._system, self._variables = system, variables
         self._size, self._batch = size, batch
 
         # What is not among `keys` is dropped before compiling, with its networks.
         @functools.partial(jax.jit, static_argnames="keys")
         def run(variables, batch, keys):
-            out = predict_step(variables, batch, nets=nets)
+            out = predict(variables, batch, system=system)
             return {key: out[key] for key in keys}
 
         self._run = run
@@ -141,19 +141,16 @@ class Parser:
         Raises:
             InputError: the networks have no such route for such an input.
         """
-        nets = self._nets
-        real = bool(depth and nets.depth)
-        translated = bool(image and nets.depth and nets.translator)
-        rgb = bool(image and nets.rgb)
-        there = (rgb and (real or translated), rgb, real, translated)
-        allowed = [name for name, yes in zip(OUTPUTS, there, strict=True) if yes]
+        networks = self._system.networks()
+        given = {"image": image, "depth map": depth}
+        allowed = preferred(routes(networks, [name for name, there in given.items() if there]))
         if not allowed or output not in (None, *allowed):
-            parts = [name for name, given in (("image", image), ("depth", depth)) if given]
-            networks = ", ".join(name for name, _ in nets.items())
+            parts = [name for name, there in (("image", image), ("depth", depth)) if there]
             raise InputError(
                 "input",
                 " and ".join(parts) or "neither image nor depth",
-                f"what output {output or 'of any kind'} of these networks ({networks}) needs",
+                f"what output {output or 'of any kind'} of these networks "
+                f"({', '.join(networks)}) needs",
                 f"ask for {' or '.join(allowed)}" if allowed else "give the other input",
             )
         return output or allowed[0]
@@ -177,7 +174,7 @@ class Parser:
             yield Result(label, confidence, depth, source, planes)
 
     def _arrays(self, pairs: Sequence[Pair]) -> dict[str, np.ndarray]:
-        """The batch that `inference.predict_step` takes, filled up with empty rows."""
+        """The batch that `models.system.predict` takes, filled up with empty rows."""
         rows = min(self._batch, 1 << (len(pairs) - 1).bit_length())
         square = (rows, self._size, self._size)
         arrays = {}
@@ -216,7 +213,7 @@ def load(workdir: pathlib.Path | str, checkpoint: str = "best", batch: int = 8) 
         "trained_on": run.meta["dataset"],
         "trained_with": run.meta["code_version"],
     }
-    return Parser(run.nets, run.variables, run.scheme, run.config.data.size, record, batch)
+    return Parser(run.system, run.variables, run.scheme, run.config.data.size, record, batch)
 
 
 def check_pair(image: Any, depth: Any, names: tuple[str, str] = ("image", "depth")) -> Pair:

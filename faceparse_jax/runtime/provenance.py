@@ -6,8 +6,6 @@ import importlib.metadata
 import os
 import pathlib
 import subprocess
-from collections.abc import Mapping
-from typing import Any
 
 import jax
 import numpy as np
@@ -56,12 +54,3 @@ def checksum(tree: PyTree) -> str:
         digest.update(f"{path} {values.dtype} {values.shape}\n".encode())
         digest.update(values.tobytes())
     return digest.hexdigest()
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with keys joined by dots."""
-    found = {}
-    for key, value in tree.items():
-        name = f"{prefix}{key}"
-        found |= flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
-    return found

@@ -2,14 +2,10 @@
 
 import json
 import pathlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import ml_collections
-
-from configs import base
 from faceparse_jax.errors import InputError
-from faceparse_jax.runtime import provenance
 
 
 def read(
@@ -40,61 +36,18 @@ def read(
     return value
 
 
-_UNTIL_THEN = {"loss.mutual_mean": "pixels"}
-"""What runs did before there was a key, where its default is something else."""
+def write(path: pathlib.Path, value: Any) -> None:
+    """Writes JSON beside the target first, so that a reader never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, indent=1) + "\n")
+    partial.replace(path)
 
 
-def completed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored config, flat, with what keys that are younger than the run would have said."""
-    default = json.loads(json.dumps(base.get_config().to_dict()))
-    return provenance.flat(default) | _UNTIL_THEN | provenance.flat(values)
-
-
-def differing(
-    before: Mapping[str, Any], now: Mapping[str, Any], free: Collection[str] = ()
-) -> list[str]:
-    """What a stored config and another one differ in, as ``key=old (now new)``.
-
-    Args:
-        before, now: nested, as `ConfigDict.to_dict` gives them; of an older run, see `completed`.
-        free: keys that may differ, and sections, with a dot at the end.
-    """
-    old, new = completed(before), provenance.flat(json.loads(json.dumps(now)))
-    may = tuple(entry for entry in free if entry.endswith("."))
-    return [
-        f"{key}={old.get(key)!r} (now {new.get(key)!r})"
-        for key in sorted(old | new)
-        if old.get(key) != new.get(key) and key not in free and not key.startswith(may)
-    ]
-
-
-def stored_config(
-    values: Mapping[str, Any], where: str, next_step: str
-) -> ml_collections.ConfigDict:
-    """The config that a run was begun with.
-
-    Keys that are younger than the run have the value that changes nothing, see `completed`.
-
-    Args:
-        values: nested, as `ConfigDict.to_dict` gives them.
-        where: what errors call it.
-
-    Raises:
-        InputError: keys or types that `configs.base` does not have.
-    """
-    config = base.get_config()
-    unknown = provenance.flat(values).keys() - provenance.flat(config.to_dict()).keys()
-    if unknown:
-        raise InputError(
-            where,
-            f"a config with {', '.join(sorted(unknown))}",
-            "keys of configs/base.py",
-            next_step,
-        )
-    try:
-        config.update_from_flattened_dict(_UNTIL_THEN)
-        config.update(values)
-    except (TypeError, ValueError, AttributeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(where, reason, "values as in configs/base.py", next_step) from error
-    return config
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with keys joined by dots."""
+    found = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        found |= flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return found

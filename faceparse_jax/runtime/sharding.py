@@ -65,9 +65,7 @@ def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
 def shard(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """This host's rows of a batch as global arrays, split over the mesh."""
     rows = by_row(mesh)
-    return {
-        key: jax.make_array_from_process_local_data(rows, value) for key, value in batch.items()
-    }
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(rows, x), batch)
 
 
 def shard_padded(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from faceparse_jax.errors import InputError
-from faceparse_jax.runtime import provenance, records
+from faceparse_jax.runtime import records
 
 EXIT_DIFFERENT, EXIT_BAD_INPUT = 1, 2
 _FREE = ("seconds", "data_dir")  # last parts of keys that do not touch the numbers
@@ -20,7 +20,7 @@ _SHOWN = 40
 
 def differences(a: dict[str, Any], b: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     """Keys whose values differ, with both values; "nothing" stands for a key that is not there."""
-    left, right = provenance.flat(a), provenance.flat(b)
+    left, right = records.flat(a), records.flat(b)
     found = []
     for key in sorted(left | right):
         # By their text, for which NaN is what it is.
@@ -37,7 +37,7 @@ def _read(path: pathlib.Path) -> dict[str, Any]:
 
 def _checksums(record: dict[str, Any]) -> dict[str, str]:
     ends = "parameters_sha256"
-    return {key: value for key, value in provenance.flat(record).items() if key.endswith(ends)}
+    return {key: value for key, value in records.flat(record).items() if key.endswith(ends)}
 
 
 def main(argv: list[str] | None = None) -> int:

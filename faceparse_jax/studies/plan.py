@@ -4,13 +4,13 @@ import dataclasses
 import pathlib
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import ml_collections
 
-from faceparse_jax import from_config
+from faceparse_jax.config import Config, default, parse
 from faceparse_jax.errors import InputError
-from faceparse_jax.evaluation import counting
+from faceparse_jax.models import system
+from faceparse_jax.models.routes import ROUTES
 
 SEED_KEYS = frozenset({"seed", "data.fraction_seed"})
 """Keys of a run that may take a study's seed."""
@@ -35,7 +35,7 @@ class Run:
     arm: str
     condition: str
     seed: int
-    config: dict[str, Any]
+    config: Config
     folder: pathlib.Path
     teacher: "Run | None" = None
 
@@ -75,9 +75,9 @@ def plan(study: ml_collections.ConfigDict, workdir: pathlib.Path) -> list[Run]:
                 teacher = made.get(_translator_of(config))
                 parts = [_slug(part) for part in (arm, condition) if part]
                 folder = workdir / "runs" / "/".join(parts) / f"seed_{seed}"
-                same = (config.to_json(sort_keys=True), teacher and teacher.folder)
+                same = (config.model_dump_json(), teacher and teacher.folder)
                 folder = folders.setdefault(same, folder)
-                made[arm] = Run(arm, condition, seed, config.to_dict(), folder, teacher)
+                made[arm] = Run(arm, condition, seed, config, folder, teacher)
             runs += made.values()
     return runs
 
@@ -128,7 +128,7 @@ def _check(study: ml_collections.ConfigDict) -> None:
 def _check_forms(study: ml_collections.ConfigDict) -> None:
     """Refuses values of another form than `plan` and `study_report.write` take."""
     overrides = "(name, overrides) pairs, overrides being (key, value) pairs"
-    routes = f"of {', '.join(counting.ROUTES)}"
+    routes = f"of {', '.join(ROUTES)}"
     forms = {
         "base": (lambda value: isinstance(value, ml_collections.ConfigDict), "a config of a run"),
         "seeds": (lambda value: all(type(seed) is int for seed in value), "integers"),
@@ -161,11 +161,12 @@ def _are_overrides(value) -> bool:
 
 
 def _are_of_routes(value) -> bool:
-    return all(route in counting.ROUTES and isinstance(name, str) for route, name in value)
+    return all(route in ROUTES and isinstance(name, str) for route, name in value)
 
 
-def _config(study, arm: str, seed: int, overrides) -> ml_collections.ConfigDict:
-    config = ml_collections.ConfigDict(study.base.to_dict()).lock()
+def _config(study, arm: str, seed: int, overrides) -> Config:
+    config = default().lock()
+    config.update(parse(study.base).model_dump())
     for key, value in overrides:
         if key in study.seed_keys:
             raise InputError(
@@ -182,7 +183,7 @@ def _config(study, arm: str, seed: int, overrides) -> ml_collections.ConfigDict:
             raise InputError(
                 f"arm {arm!r}, key {key!r}",
                 " ".join(str(error).split()),
-                "a key of configs/base.py and a value of its type",
+                "a key of docs/configuration.md and a value of its type",
                 _MEND,
             ) from error
     config.update_from_flattened_dict(dict.fromkeys(study.seed_keys, seed))
@@ -194,18 +195,16 @@ def _config(study, arm: str, seed: int, overrides) -> ml_collections.ConfigDict:
             f"one of {sorted(arms)}",
             "name one of them",
         )
-    from_config.weights(config)
-    from_config.optimizers(config)
-    return config
+    return parse(config)
 
 
-def _translator_of(config: ml_collections.ConfigDict) -> str:
+def _translator_of(config: Config | ml_collections.ConfigDict) -> str:
     """The arm whose translator a config names, or nothing."""
     source = config.train.translator_from
     return source.removeprefix(ARM) if source.startswith(ARM) else ""
 
 
-def _translators_first(configs: Mapping[str, ml_collections.ConfigDict]) -> list[str]:
+def _translators_first(configs: Mapping[str, Config]) -> list[str]:
     """The arms, each after the one whose translator it uses.
 
     Raises:
@@ -236,7 +235,7 @@ def _translators_first(configs: Mapping[str, ml_collections.ConfigDict]) -> list
     return ordered
 
 
-def _translator(config: ml_collections.ConfigDict) -> tuple[int, int] | None:
+def _translator(config: Config) -> tuple[int, int] | None:
     """Levels and features of the translator that a config has; the classes do not matter."""
-    net = from_config.nets(config, num_classes=2).translator
+    net = system.build(config, num_classes=2).translator
     return net and (net.levels, net.features)

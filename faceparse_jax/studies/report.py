@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 from scipy import stats
 
-from faceparse_jax.evaluation import counting
+from faceparse_jax.models.routes import ROUTES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,7 +203,7 @@ def _markdown(study, tables, baselines: Mapping[str, str], records, missing) -> 
     conditions = [name for name, _ in study.conditions]
     for route, score, found in tables:
         baseline = f"; baseline: {baselines[route]}" if route in baselines else ""
-        lines += ["", f"## {score}, {counting.ROUTES[route]}{baseline}", ""]
+        lines += ["", f"## {score}, {ROUTES[route].title}{baseline}", ""]
         lines.append("| arm | " + " | ".join(name or "score" for name in conditions) + " |")
         lines.append("|---" * (len(conditions) + 1) + "|")
         for arm, _ in study.arms:
@@ -257,7 +257,7 @@ def _plot(study, tables: list[tuple[str, str, Any]], path: pathlib.Path) -> None
                 axis.plot(scores, color="0.6", linewidth=1, marker=".", zorder=1)
             axis.margins(x=0.2)
             axis.set_xticks(range(len(shown)), shown, rotation=30, ha="right")
-        axis.set_title(counting.ROUTES[route], fontsize=10)
+        axis.set_title(ROUTES[route].title, fontsize=10)
         axis.set_ylabel(f"{score}, percent")
         axis.grid(alpha=0.3)
     lines = "; grey: each seed" if len(conditions) == 1 and len(study.seeds) > 1 else ""

@@ -15,11 +15,13 @@ from typing import Any
 import jax
 import ml_collections
 
-from faceparse_jax import from_config
 from faceparse_jax.checkpoints import store
 from faceparse_jax.checkpoints.trained import load_trained
+from faceparse_jax.config import Config, differing
 from faceparse_jax.errors import InputError, Stopped
-from faceparse_jax.evaluation import counting, evaluate
+from faceparse_jax.evaluation import evaluate
+from faceparse_jax.models.routes import routes
+from faceparse_jax.models.system import needed
 from faceparse_jax.runtime import provenance, records
 from faceparse_jax.studies import report
 from faceparse_jax.studies.plan import Run, plan
@@ -90,21 +92,25 @@ def _failed(run: Run, error: Exception) -> str:
     return f"{run.name} ({reason})"
 
 
-def _resolved(run: Run) -> ml_collections.ConfigDict:
+def _resolved(run: Run) -> Config:
     """The run's config, with a folder for the arm whose translator it uses."""
-    config = ml_collections.ConfigDict(run.config)
-    if run.teacher:
-        config.train.translator_from = str(run.teacher.folder.resolve())
-    return config
+    if run.teacher is None:
+        return run.config
+    return run.config.replaced(train={"translator_from": str(run.teacher.folder.resolve())})
+
+
+def _routes(run: Run) -> list[str]:
+    """The routes by which the run's networks can be scored."""
+    return routes(needed(run.config.loss.weights()))
 
 
 def _accept(run: Run) -> tuple[Job, evaluate.Scored]:
     """The run's job and what it will be scored on: refused now, or hours later."""
     config = _resolved(run)
     claim_workdir(run.folder, config.to_dict(), write=False)
-    if run.teacher and not run.teacher.record.exists():
-        config.train.translator_from = ""  # not there yet
-    job = accept(config)
+    # A translator that is not there yet is looked for when the run begins.
+    waits = run.teacher is not None and not run.teacher.record.exists()
+    job = accept(config, find_translator=not waits)
     datasets = evaluate.datasets_to_score(config)
     if len(datasets) != 1:
         raise InputError(
@@ -140,26 +146,23 @@ def _check_data(runs: Iterable[Run], jobs: Mapping[pathlib.Path, tuple]) -> set[
 
 def _check_scores(study, runs: Iterable[Run], names: set[str]) -> None:
     """Refuses a table that no run can fill, and a baseline without the score of its table."""
-    routes: dict[str, list[str]] = {}
-    for run in runs:
-        networks = from_config.weights(ml_collections.ConfigDict(run.config)).networks()
-        routes[run.arm] = counting.routes(networks)
+    by_arm = {run.arm: _routes(run) for run in runs}
     for route, score in study.scores:
         if score not in names:
             raise InputError("config.scores", repr(score), f"one of {sorted(names)}", "rename it")
-        if not any(route in of for of in routes.values()):
+        if not any(route in of for of in by_arm.values()):
             raise InputError(
                 "config.scores",
                 f"the route {route!r}, which no arm's networks have",
-                f"one of {sorted(set().union(*routes.values()))}",
+                f"one of {sorted(set().union(*by_arm.values()))}",
                 "leave it out, or add an arm",
             )
     for route, arm in study.baselines:
-        if arm in routes and route not in routes[arm]:
+        if arm in by_arm and route not in by_arm[arm]:
             raise InputError(
                 "config.baselines",
                 f"the arm {arm!r} for the route {route!r}",
-                f"an arm with this route; {arm!r} has {routes[arm]}",
+                f"an arm with this route; {arm!r} has {by_arm[arm]}",
                 "name another arm",
             )
 
@@ -181,21 +184,21 @@ def _finished(run: Run, checkpoint: str) -> bool:
     if not run.record.exists():
         return False
     record = _read_record(run)
-    differing = records.differing(record["config"], run.config, _FREE)
+    changed = differing(record["config"], run.config.to_dict(), _FREE)
     scored = record.get("checkpoint", checkpoint)
     if scored != checkpoint:
-        differing.append(f"checkpoint={scored!r} (now {checkpoint!r})")
+        changed.append(f"checkpoint={scored!r} (now {checkpoint!r})")
     translator = record.get("translator_from_sha256")
     if translator and run.teacher and run.teacher.record.exists():
         now = _read_record(run.teacher).get("translator_sha256")
         if now != translator:
-            differing.append(f"the translator {translator[:12]} (now {str(now)[:12]})")
-    if differing:
-        how_scored = all(entry.startswith(("eval.", "checkpoint=")) for entry in differing)
+            changed.append(f"the translator {translator[:12]} (now {str(now)[:12]})")
+    if changed:
+        how_scored = all(entry.startswith(("eval.", "checkpoint=")) for entry in changed)
         again = f"remove {run.record} to score it again" if how_scored else f"remove {run.folder}"
         raise InputError(
             str(run.record),
-            f"a finished run with {', '.join(differing)}",
+            f"a finished run with {', '.join(changed)}",
             "the study's config",
             f"give the same config, another --workdir, or {again}",
         )
@@ -214,10 +217,10 @@ def _execute(run: Run, checkpoint: str) -> None:
     since = time.monotonic()
     train(config, run.folder)
     scored: dict[str, Any] = {"routes": {}, "provenance": {}}
-    if counting.routes(from_config.weights(config).networks()):
+    if _routes(run):
         (scored,) = evaluate.evaluate_run(run.folder, checkpoint, config).values()
     record = _record(run, checkpoint, scored)
-    counting.write_json(run.record, record | {"seconds": round(time.monotonic() - since)})
+    records.write(run.record, record | {"seconds": round(time.monotonic() - since)})
 
 
 def _record(run: Run, checkpoint: str, scored: Mapping[str, Any]) -> dict[str, Any]:
@@ -233,7 +236,7 @@ def _record(run: Run, checkpoint: str, scored: Mapping[str, Any]) -> dict[str, A
         "seed": run.seed,
         "checkpoint": checkpoint,
         "step": meta["step"],
-        "config": run.config,
+        "config": run.config.to_dict(),
         "trained_on": meta["dataset"],
         "scored_on": of_scores.get("scored_on"),
         "scoring_resolution": of_scores.get("scoring_resolution"),
@@ -260,6 +263,6 @@ def _report(study, runs: list[Run], workdir: pathlib.Path) -> str:
         if run.folder in found
     ]
     by_folder = {str(folder.relative_to(workdir)): record for folder, record in found.items()}
-    counting.write_json(workdir / "record.json", {"runs": by_folder})
+    records.write(workdir / "record.json", {"runs": by_folder})
     missing = [run.name for run in runs if run.folder not in found]
     return report.write(study, results, list(found.values()), missing, workdir)

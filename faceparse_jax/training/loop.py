@@ -10,10 +10,12 @@ from typing import Any
 import jax
 
 from faceparse_jax.checkpoints.store import Checkpoints
+from faceparse_jax.config import differing
 from faceparse_jax.errors import InputError, Stopped
 from faceparse_jax.evaluation import counting
+from faceparse_jax.evaluation.pictures import examples_picture
 from faceparse_jax.evaluation.scoring import Scoring
-from faceparse_jax.models.system import predict_step
+from faceparse_jax.models.system import predict
 from faceparse_jax.runtime import records, sharding
 from faceparse_jax.training.guard import NON_FINITE, Watch, signals
 from faceparse_jax.training.logs import Logs
@@ -40,17 +42,17 @@ def claim_workdir(workdir: pathlib.Path, config: dict[str, Any], write: bool = T
     path = workdir / "config.json"
     if path.exists():
         before = records.read(path, "the config of a run", "start in another --workdir")
-        differing = records.differing(before, config, FREE_KEYS)
-        if differing:
+        changed = differing(before, config, FREE_KEYS)
+        if changed:
             raise InputError(
                 str(path),
-                "a run with " + ", ".join(differing),
+                "a run with " + ", ".join(changed),
                 "the same config",
                 "give the same config to resume, or another --workdir",
             )
     if write:
         try:
-            counting.write_json(path, config)
+            records.write(path, config)
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
                 raise
@@ -73,6 +75,7 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
     """
     # 1. Everything that can be refused is refused before anything is written.
     job = accept(config)
+    config = job.config
     mesh, scheme = job.mesh, job.train_split.scheme
     lead = sharding.is_lead()
     # On every process: where one alone refuses, the others wait for it in vain.
@@ -87,8 +90,8 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
 
     # 3. One jitted step.
     train_step = job.train_step()
-    eval_step = counting.make_eval_step(job.nets, Scoring(scheme.num_classes), mesh)
-    show = jax.jit(functools.partial(predict_step, nets=job.nets))
+    eval_step = counting.make_eval_step(job.system, Scoring(scheme.num_classes), mesh)
+    show = jax.jit(functools.partial(predict, system=job.system))
     batches = job.train_batches(start)
 
     # 4. The loop. Numbers leave the device where something is written only.
@@ -143,7 +146,7 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
                 examples = {k: v[:4] for k, v in examples.items()}
                 # From the host: this process computes by itself, apart from the others.
                 variables = jax.device_get(state.variables())
-                picture = counting.examples_picture(show, variables, examples, scheme)
+                picture = examples_picture(show, variables, examples, scheme)
                 logs.pictures(number, "examples", picture)
             # Saved before the next batch is drawn, so that step and data agree.
             stop = signal_at(number)

@@ -4,17 +4,33 @@ Every mean divides by at least one, so a batch whose pixels are all ignored, or 
 without depth, gives 0 with gradient 0 and never NaN. A NaN in the logits stays a NaN.
 """
 
+from collections.abc import Callable, Collection
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from faceparse_jax.labels import IGNORE
 
+Mean = Callable[..., Float[Array, ""]]
+"""`pixel_mean` or `class_mean`."""
+
 
 def masked_mean(values: Float[Array, "*s"], mask: Bool[Array, "*s"]) -> Float[Array, ""]:
     """Mean of the values where the mask holds; 0 where it holds nowhere."""
     total = jnp.sum(jnp.where(mask, values, 0.0))
     return total / jnp.maximum(jnp.sum(mask, dtype=jnp.float32), 1.0)
+
+
+def pixel_mean(
+    values: Float[Array, "b h w"],
+    classes: Int[Array, "b h w"],
+    num_classes: int,
+    mask: Bool[Array, "b h w"],
+) -> Float[Array, ""]:
+    """Mean over the pixels where the mask holds, whatever their class."""
+    del classes, num_classes
+    return masked_mean(values, mask)
 
 
 def class_mean(
@@ -26,30 +42,16 @@ def class_mean(
 ) -> Float[Array, ""]:
     """Mean of the classes' means where the mask holds: a small class counts as a large one.
 
-    Over the classes that occur. One of fewer pixels than `floor` of the mask counts in
-    proportion: some stray pixels must not weigh as much as the skin. 0 for an empty mask.
-    A pixel whose class is no class, `IGNORE` for one, is left out. Weights by inverse
-    frequency, as is common; the floor is our choice.
+    The mean is over the classes that occur. A class of fewer pixels than `floor` of the mask
+    counts in proportion, since some stray pixels must not weigh as much as the skin. A pixel
+    whose class is no class, such as `IGNORE`, is left out; an empty mask gives 0. Weights by
+    inverse frequency are common; the floor is our choice.
     """
     members = jax.nn.one_hot(classes, num_classes) * mask[..., None]
     count = jnp.sum(members, axis=(0, 1, 2))
     total = jnp.sum(members * jnp.where(mask, values, 0.0)[..., None], axis=(0, 1, 2))
     least = jnp.maximum(floor * jnp.sum(count), 1.0)
     return jnp.sum(total / jnp.maximum(count, least)) / jnp.maximum(jnp.sum(count > 0), 1)
-
-
-def _mean(
-    values: Float[Array, "b h w"],
-    classes: Int[Array, "b h w"],
-    num_classes: int,
-    mask: Bool[Array, "b h w"],
-    over: str,
-) -> Float[Array, ""]:
-    if over == "pixels":
-        return masked_mean(values, mask)
-    if over == "classes":
-        return class_mean(values, classes, num_classes, mask)
-    raise ValueError(f"the mean is over 'pixels' or 'classes', not {over!r}")
 
 
 def kth_largest(values: Float[Array, " n"], k: Int[Array, ""]) -> Float[Array, ""]:
@@ -88,7 +90,7 @@ def ohem_cross_entropy(
     label: Int[Array, "b h w"],
     threshold: float = 0.7,
     min_fraction: float = 1 / 16,
-    mean: str = "pixels",
+    mean: Mean = pixel_mean,
 ) -> Float[Array, ""]:
     """Cross-entropy over the hard pixels: online hard example mining.
 
@@ -98,27 +100,16 @@ def ohem_cross_entropy(
     pixels too). ``min_fraction=1`` gives the plain mean.
 
     Args:
-        mean: over the kept ``pixels``, or over the ``classes`` of their labels, see `class_mean`.
-
-    Raises:
-        ValueError: another mean.
+        mean: over the kept pixels, or over the classes of their labels.
     """
     loss = cross_entropy(logits, label)
-    keep = _hard(loss, label != IGNORE, threshold, min_fraction)
-    return _mean(loss, label, logits.shape[-1], keep, mean)
-
-
-def _hard(
-    loss: Float[Array, "b h w"], valid: Bool[Array, "b h w"], threshold: float, min_fraction: float
-) -> Bool[Array, "b h w"]:
-    """The hard pixels, as `ohem_cross_entropy` chooses them; `loss` is 0 where not valid."""
     # abs turns -0.0 into 0.0, whose bit pattern sorts right.
     frozen = jnp.abs(jax.lax.stop_gradient(loss)).reshape(-1)
-    count = jnp.sum(valid)
-    k = jnp.clip(jnp.ceil(count * min_fraction).astype(jnp.int32), 1, frozen.size)
+    valid = label != IGNORE
+    k = jnp.clip(jnp.ceil(jnp.sum(valid) * min_fraction).astype(jnp.int32), 1, frozen.size)
     cut = jnp.minimum(-jnp.log(threshold), kth_largest(frozen, k))
     # "Not below" keeps NaN, which "at least" would drop in silence.
-    return valid & ~(loss < cut)
+    return mean(loss, label, logits.shape[-1], valid & ~(loss < cut))
 
 
 def segmentation(
@@ -128,7 +119,7 @@ def segmentation(
     auxiliary: float,
     threshold: float,
     min_fraction: float,
-    mean: str = "pixels",
+    mean: Mean = pixel_mean,
 ) -> Float[Array, ""]:
     """OHEM cross-entropy of the main head plus `auxiliary` times that of each other head."""
     main, *others = (
@@ -137,88 +128,43 @@ def segmentation(
     return main + auxiliary * sum(others, jnp.float32(0.0))
 
 
-def mutual(
-    a: Float[Array, "b h w k"],
-    b: Float[Array, "b h w k"],
+def divergence(
+    student: Float[Array, "b h w k"],
+    teacher: Float[Array, "b h w k"],
     mask: Bool[Array, "b h w"],
-    *,
-    kind: str,
-    temperature: float = 1.0,
-    stop_gradient: bool = True,
-    label: Int[Array, "b h w"] | None = None,
-    trust: str = "always",
-    students: str = "both",
-    mean: str = "pixels",
-    threshold: float = 0.7,
-    min_fraction: float = 1 / 16,
+    mean: Mean = pixel_mean,
 ) -> Float[Array, ""]:
-    """Two parsers teach each other: the mean over pixels of both directions' distance.
+    """The mean over pixels of KL(teacher || student), by which the student alone learns.
 
     Args:
-        a, b: logits of the two parsers for the same pixels.
+        student, teacher: logits of two parsers for the same pixels.
         mask: pixels that take part.
-        kind: ``kl``, temperature^2 * (KL(b || a) + KL(a || b)) of the tempered softmax
-            (Zhang et al., Deep Mutual Learning, CVPR 2018, eq. 3-6; Hinton et al. 2015
-            for the temperature); ``l2``, the squared distance of the probabilities once per
-            direction; or ``pseudo``, the cross-entropy with the teacher's class as label, once
-            per direction (Chen et al., Cross Pseudo Supervision, CVPR 2021, eq. 3): it has no
-            temperature, and teachers that are unsure do not make their students unsure. Its
-            mean is over the hard pixels alone, as in learning from labels.
-        temperature: logit temperature, > 0.
-        stop_gradient: each direction moves its student only, as in Deep Mutual Learning; always
-            so where there is but one student.
-        label: the truth, for `trust` of ``correct``; its ignored pixels are trusted.
-        trust: weight of a pixel in each direction: ``always`` 1; ``confidence`` the
-            teacher's largest probability; ``correct`` 1 where the teacher's class is the
-            label's (after Meng et al., Conditional Teacher-Student Learning, ICASSP 2019),
-            else 0. The mean is over all of the mask: a teacher that is not trusted is quiet.
-        students: ``both``, or only ``a`` or ``b``, whose teacher then learns nothing from it.
-        mean: over all ``pixels``, or of the means over the pixels of each of the teacher's
-            ``classes`` (see `class_mean`), so that the small parts are taught as the large ones.
-        threshold, min_fraction: of ``pseudo``, see `ohem_cross_entropy`.
-
-    Raises:
-        ValueError: another kind, trust, mean or student.
+        mean: over the pixels, or over the teacher's classes.
     """
-    if students not in ("both", "a", "b"):
-        raise ValueError(f"students are 'both', 'a' or 'b', not {students!r}")
-    temperature = 1.0 if kind == "pseudo" else temperature
-    log_a = jax.nn.log_softmax(a / temperature)
-    log_b = jax.nn.log_softmax(b / temperature)
+    student = jax.nn.log_softmax(student)
+    teacher = jax.lax.stop_gradient(jax.nn.log_softmax(teacher))
+    per_pixel = jnp.sum(jnp.exp(teacher) * (teacher - student), axis=-1)
+    return mean(per_pixel, jnp.argmax(teacher, axis=-1), teacher.shape[-1], mask)
 
-    def distance(student, teacher):
-        if stop_gradient or students != "both":
-            teacher = jax.lax.stop_gradient(teacher)
-        if kind == "kl":
-            per_class = jnp.exp(teacher) * (teacher - student) * temperature**2
-        elif kind == "l2":
-            per_class = jnp.square(jnp.exp(teacher) - jnp.exp(student))
-        elif kind == "pseudo":
-            hard = jax.nn.one_hot(jnp.argmax(teacher, axis=-1), teacher.shape[-1])
-            per_class = -hard * student
-        else:
-            raise ValueError(f"mutual learning is 'kl', 'l2' or 'pseudo', not {kind!r}")
-        per_pixel = jnp.sum(per_class, axis=-1) * weight(teacher)
-        keep = mask
-        if kind == "pseudo":
-            keep = _hard(jnp.where(mask, per_pixel, 0.0), mask, threshold, min_fraction)
-        return _mean(per_pixel, jnp.argmax(teacher, axis=-1), teacher.shape[-1], keep, mean)
 
-    def weight(teacher):
-        teacher = jax.lax.stop_gradient(teacher)
-        if trust == "always":
-            return 1.0
-        if trust == "confidence":
-            return jnp.exp(jnp.max(teacher, axis=-1))
-        if trust == "correct":
-            return ((jnp.argmax(teacher, axis=-1) == label) | (label == IGNORE)).astype(jnp.float32)
-        raise ValueError(f"trust is 'always', 'confidence' or 'correct', not {trust!r}")
+def mutual(
+    rgb: Float[Array, "b h w k"],
+    depth: Float[Array, "b h w k"],
+    mask: Bool[Array, "b h w"],
+    mean: Mean = pixel_mean,
+    students: Collection[str] = ("rgb", "depth"),
+) -> Float[Array, ""]:
+    """Two parsers teach each other: the sum of `divergence` over the students.
 
-    directions = {"a": (log_a, log_b), "b": (log_b, log_a)}
-    return sum(
-        (distance(*pair) for student, pair in directions.items() if students in ("both", student)),
-        jnp.float32(0.0),
-    )
+    In each direction the teacher stays fixed (Zhang et al., Deep Mutual Learning, CVPR 2018,
+    eq. 3 to 6).
+
+    Args:
+        rgb, depth: logits of the two parsers for the same pixels.
+        students: the parsers that learn.
+    """
+    pairs = {"rgb": (rgb, depth), "depth": (depth, rgb)}
+    return sum((divergence(*pairs[name], mask, mean) for name in students), jnp.float32(0.0))
 
 
 def translation(

@@ -1,84 +1,121 @@
-"""Learning-rate schedules and optimisers with groups by parameter path.
-
-An `Optimizer` keeps direction and rate apart: the step multiplies by the rate itself,
-so the rate in the log is the one that was applied.
-"""
+"""Learning rates and optimisers: one for each network, joined into one transformation."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import jax
-import jax.numpy as jnp
 import optax
 
-Schedule = Callable[[Any], Any]
+from faceparse_jax.config import Config
+from faceparse_jax.models.system import NETWORKS, System
 
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-    """A descent direction (optax, without a learning rate) and the rate at each step."""
+    """The update of all networks.
 
-    direction: optax.GradientTransformation
-    rate: Schedule
+    Attributes:
+        transform: from gradients by network to updates by network.
+        rates: the learning rate of each network that learns, by step; `transform` applies it.
+    """
+
+    transform: optax.GradientTransformation
+    rates: Mapping[str, optax.Schedule]
 
 
-def schedule(
+def build(config: Config, system: System) -> Optimizer:
+    """The optimisers of the networks in use."""
+    optim = config.optim
+    peaks = {
+        "rgb": optim.rate,
+        "depth": optim.rate,
+        "translator": optim.translator_rate,
+        "discriminator": optim.discriminator_rate,
+    }
+    rates = {
+        name: rate(
+            optim.schedule,
+            peaks[name],
+            config.train.steps,
+            optim.warmup_steps,
+            optim.warmup_rate,
+            optim.power,
+        )
+        for name in system.networks()
+    }
+    parser = parser_direction(
+        optim.kind,
+        momentum=optim.momentum,
+        weight_decay=optim.weight_decay,
+        head_factor=optim.head_factor,
+    )
+    gan = gan_direction()
+    directions = {"rgb": parser, "depth": parser, "translator": gan, "discriminator": gan}
+    return join({name: directions[name] for name in rates}, rates, system.frozen_translator)
+
+
+def join(
+    directions: Mapping[str, optax.GradientTransformation],
+    rates: Mapping[str, optax.Schedule],
+    frozen_translator: bool = False,
+) -> Optimizer:
+    """Directions and rates by network as one transformation of gradients by network."""
+    each = {
+        name: optax.chain(directions[name], optax.scale_by_learning_rate(rates[name]))
+        for name in rates
+    }
+    if frozen_translator:
+        each["translator"] = optax.set_to_zero()
+    names = {name: name for name in NETWORKS if name in each}
+    return Optimizer(optax.partition(each, names), rates)
+
+
+def rate(
     kind: str,
-    rate: float,
+    peak: float,
     total_steps: int,
     warmup_steps: int = 0,
     warmup_rate: float = 1e-5,
     power: float = 0.9,
-) -> Schedule:
+) -> optax.Schedule:
     """The learning rate at a step counted from 0.
 
-    Warm-up grows exponentially from `warmup_rate` to `rate`; then ``poly`` falls as
+    Warm-up grows exponentially from `warmup_rate` to `peak`; then ``poly`` falls as
     (1 - progress)^power, ``cosine`` as half a cosine, and ``constant`` stays.
 
     Source: zllrunning/face-parsing.PyTorch, `Optimizer` (warm-up and poly 0.9).
     """
-    if kind not in ("poly", "cosine", "constant"):
-        raise ValueError(f"schedule is 'poly', 'cosine' or 'constant', not {kind!r}")
-
-    def at(step):
-        step = jnp.asarray(step, jnp.float32)
-        start = min(warmup_rate, rate)  # a rate of 0 stays 0
-        growth = rate / start if start else 1.0
-        warm = start * growth ** (step / max(warmup_steps, 1))
-        progress = jnp.clip((step - warmup_steps) / max(total_steps - warmup_steps, 1), 0.0, 1.0)
-        if kind == "poly":
-            factor = (1 - progress) ** power
-        elif kind == "cosine":
-            factor = 0.5 * (1 + jnp.cos(jnp.pi * progress))
-        else:
-            factor = jnp.ones_like(progress)
-        return jnp.where(step < warmup_steps, warm, rate * factor)
-
-    return at
+    if not peak:
+        return optax.constant_schedule(0.0)
+    rest = max(total_steps - warmup_steps, 1)
+    after = {
+        "poly": optax.polynomial_schedule(peak, 0.0, power, rest),
+        "cosine": optax.cosine_decay_schedule(peak, rest),
+        "constant": optax.constant_schedule(peak),
+    }[kind]
+    if not warmup_steps:
+        return after
+    start = min(warmup_rate, peak)
+    warm = optax.exponential_decay(start, warmup_steps, peak / start)
+    return optax.join_schedules([warm, after], [warmup_steps])
 
 
-def _path(path) -> tuple[str, ...]:
+def _names(path) -> tuple[str, ...]:
     return tuple(str(entry.key) for entry in path)
 
 
-def decay_mask(params):
-    """True for the weights that decay: kernels, neither biases nor norm parameters."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: _path(path)[-1] == "kernel", params)
-
-
-def head_factors(params, factor: float):
-    """`factor` for the fusion module and the heads, 1 for the rest, by top-level name."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, _: factor if _path(path)[0].startswith(("fusion", "head")) else 1.0, params
+def _by_name(holds: Callable[[tuple[str, ...]], bool]) -> Callable:
+    """A mask of parameters, by the names on the way to each."""
+    return lambda params: jax.tree_util.tree_map_with_path(
+        lambda path, _: holds(_names(path)), params
     )
 
 
-def scale_heads(factor: float) -> optax.GradientTransformation:
-    """Multiplies the updates of the fusion module and the heads."""
-    return optax.stateless(
-        lambda updates, _: jax.tree.map(jnp.multiply, updates, head_factors(updates, factor))
-    )
+decay_mask = _by_name(lambda names: names[-1] == "kernel")
+"""True for the weights that decay: kernels, neither biases nor norm parameters."""
+
+head_mask = _by_name(lambda names: any(name.startswith(("fusion", "head")) for name in names[:2]))
+"""True for the fusion module and the heads of a parser, alone or under its network's name."""
 
 
 def parser_direction(
@@ -90,11 +127,11 @@ def parser_direction(
     after it, which fixes the order of the chain.
     """
     decay = optax.add_decayed_weights(weight_decay, mask=decay_mask)
-    if kind == "sgd":
-        return optax.chain(decay, optax.trace(decay=momentum), scale_heads(head_factor))
-    if kind == "adamw":
-        return optax.chain(optax.scale_by_adam(), decay, scale_heads(head_factor))
-    raise ValueError(f"optimiser is 'sgd' or 'adamw', not {kind!r}")
+    heads = optax.masked(optax.scale(head_factor), head_mask)
+    return {
+        "sgd": optax.chain(decay, optax.trace(decay=momentum), heads),
+        "adamw": optax.chain(optax.scale_by_adam(), decay, heads),
+    }[kind]
 
 
 def gan_direction() -> optax.GradientTransformation:

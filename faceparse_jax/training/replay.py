@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 
 from faceparse_jax.checkpoints.store import Checkpoints
-from faceparse_jax.config import check
+from faceparse_jax.config import stored, with_overrides
 from faceparse_jax.errors import InputError
-from faceparse_jax.images.draw import training_picture
+from faceparse_jax.evaluation.pictures import training_picture
 from faceparse_jax.runtime import records, sharding
 from faceparse_jax.training.guard import NON_FINITE
 from faceparse_jax.training.setup import accept, training_inputs
@@ -46,16 +46,11 @@ def replay(workdir: pathlib.Path, overrides=None) -> dict[str, float]:
     again = "train again until it is met"
     record = records.read(path, "what a run wrote that met such a number", again, step=int)
     values = records.read(workdir / "config.json", "the config of the run", again)
-    config = records.stored_config(values, str(workdir / "config.json"), again)
+    config = stored(values, str(workdir / "config.json"), again)
     if not 1 <= record["step"] <= config.train.steps:
         expected = f"a step of the run, 1 to {config.train.steps}"
         raise InputError(str(path), f"step {record['step']}", expected, again)
-    if overrides is not None:
-        check(overrides)
-        config.devices = overrides.devices
-        config.data.data_dir = overrides.data.data_dir
-        config.data.source = overrides.data.source
-    job = accept(config)
+    job = accept(with_overrides(config, overrides))
     with Checkpoints(workdir, config.checkpoint.keep, read_only=True) as checkpoints:
         state, _ = job.begin(checkpoints, before=record["step"])
     start = int(state.step)

@@ -10,23 +10,25 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
-from faceparse_jax import from_config
-from faceparse_jax.checkpoints.state import Nets, TrainState, Weights, init_state
+from faceparse_jax.checkpoints.state import TrainState
 from faceparse_jax.checkpoints.store import Checkpoints, Meta, read_meta
 from faceparse_jax.checkpoints.trained import load_trained
-from faceparse_jax.config import check
-from faceparse_jax.data import reader
+from faceparse_jax.config import Config, Configs, parse
+from faceparse_jax.data import augment, reader
 from faceparse_jax.data.augment import Augment
 from faceparse_jax.data.scarcity import EVERYTHING, Batch, Scarcity, pools
 from faceparse_jax.data.splits import Split
 from faceparse_jax.errors import InputError
 from faceparse_jax.evaluation import counting
+from faceparse_jax.models import system
+from faceparse_jax.models.routes import preferred, routes
+from faceparse_jax.models.system import System
 from faceparse_jax.runtime import provenance, sharding
-from faceparse_jax.training import step
+from faceparse_jax.training import objective, optim, step
+from faceparse_jax.training.objective import Loss
 from faceparse_jax.training.optim import Optimizer
 
 
@@ -40,14 +42,14 @@ class Job:
         best_route: the route whose validation score chooses the best checkpoint.
     """
 
-    config: ml_collections.ConfigDict
+    config: Config
     mesh: Mesh
     data: ModuleType
     train_split: Split
     validation: Split
-    nets: Nets
-    txs: Mapping[str, Optimizer]
-    weights: Weights
+    system: System
+    loss: Loss
+    optimizer: Optimizer
     augment: Augment
     scarcity: Scarcity
     kept: Mapping[str, int]
@@ -87,9 +89,9 @@ class Job:
         return jax.jit(
             functools.partial(
                 step.train_step,
-                nets=self.nets,
-                txs=self.txs,
-                weights=self.weights,
+                system=self.system,
+                loss=self.loss,
+                optimizer=self.optimizer,
                 augment=self.augment,
                 ema=self.config.train.ema,
             ),
@@ -119,8 +121,8 @@ class Job:
         config, whole = self.config, sharding.replicated(self.mesh)
         init = functools.partial(
             init_state,
-            nets=self.nets,
-            txs=self.txs,
+            system=self.system,
+            optimizer=self.optimizer,
             size=config.augment.crop,
             ema=config.train.ema > 0,
         )
@@ -162,56 +164,64 @@ class Job:
         return state, meta | {"best": best, "seen": old.get("seen")}
 
 
-def accept(config: ml_collections.ConfigDict) -> Job:
+def init_state(
+    key: jax.Array, *, system: System, optimizer: Optimizer, size: int, ema: bool
+) -> TrainState:
+    """A fresh state; `size` is the side of the training crop in pixels."""
+    params, stats = system.init(key, size)
+    average = {"params": params, "batch_stats": stats} if ema else {}
+    average = jax.tree.map(jnp.copy, average)  # donated state must not alias itself
+    return TrainState(jnp.int32(0), params, stats, optimizer.transform.init(params), average)
+
+
+def accept(config: Configs, find_translator: bool = True) -> Job:
     """The job of a config; writes nothing.
+
+    Args:
+        find_translator: whether the run that ``train.translator_from`` names must be there.
 
     Raises:
         InputError: whatever can be refused before the first step.
     """
-    check(config)
-    crop, size = config.augment.crop, config.data.size
-    if crop > size:
-        raise InputError(
-            "config.augment.crop",
-            f"{crop}, more than data.size={size}, so that much of every crop is outside",
-            "a crop that fits into the picture",
-            f"set --config.augment.crop={size // 32 * 32 or size}",
-        )
+    config = parse(config)
     mesh = sharding.make_mesh(config.devices)
     sharding.check_divides(config.train.batch, mesh, "train.batch")
-    weights = from_config.weights(config)
-    txs = from_config.optimizers(config)
-    data = reader.module(config.data.source)
+    if config.data.paired_rows:
+        sharding.check_divides(config.data.paired_rows, mesh, "data.paired_rows")
     train_split = counting.open_data(config, "train")
     validation = counting.open_data(config, "validation")
-    nets = from_config.nets(config, train_split.scheme.num_classes)
+    networks = system.build(config, train_split.scheme.num_classes)
     names = (field.name for field in dataclasses.fields(Scarcity))
-    scarcity = Scarcity(**{name: config.data[name] for name in names})
+    scarcity = Scarcity(**{name: getattr(config.data, name) for name in names})
+    data = reader.module(config.data.source)
     job = Job(
         config=config,
         mesh=mesh,
         data=data,
         train_split=train_split,
         validation=validation,
-        nets=nets,
-        txs=txs,
-        weights=weights,
-        augment=from_config.augment(config, train_split.scheme),
+        system=networks,
+        loss=objective.build(config),
+        optimizer=optim.build(config, networks),
+        augment=augment.build(config, train_split.scheme),
         scarcity=scarcity,
         kept=_kept(data, train_split, scarcity, config.train.batch),
-        best_route=_best_route(config, nets),
+        best_route=_best_route(config, networks),
     )
-    # What these would refuse, now.
+    # Both refuse what they cannot read when they are made.
     job.train_batches(0)
     job.validation_batches()
-    if config.train.translator_from:
+    if config.train.translator_from and find_translator:
         read_meta(pathlib.Path(config.train.translator_from), "last")
     return job
 
 
 def training_inputs(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What the step reads of a batch."""
-    return {k: batch[k] for k in ("image", "depth", "label", "has_depth")}
+    """What the step reads of a batch, and of its paired batch where there is one."""
+    read = {k: batch[k] for k in ("image", "depth", "label", "has_depth")}
+    if "paired" in batch:
+        read["paired"] = training_inputs(batch["paired"])
+    return read
 
 
 def _with_translator(state: TrainState, workdir: pathlib.Path, mesh: Mesh) -> TrainState:
@@ -267,11 +277,13 @@ def _kept(data, split: Split, scarcity: Scarcity, batch_size: int) -> dict[str, 
     return {"all": count} | kept
 
 
-def _best_route(config, nets) -> str:
-    """The route whose validation score chooses the best checkpoint."""
-    there = counting.routes(name for name, _ in nets.items())
-    # The first of these that the networks have.
-    there.sort(key=("fusion", "rgb", "depth", "depth_translated").index)
+def _best_route(config: Config, networks: System) -> str:
+    """The route whose validation score chooses the best checkpoint; empty where there is none.
+
+    Raises:
+        InputError: the networks have no such route.
+    """
+    there = preferred(routes(networks.networks()))
     chosen = config.checkpoint.best or (there[0] if there else "")
     if there and chosen not in there:
         raise InputError(

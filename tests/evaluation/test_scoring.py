@@ -9,25 +9,25 @@ import pytest
 from scipy import ndimage
 
 from faceparse_jax import labels
-from faceparse_jax.checkpoints.state import Nets
 from faceparse_jax.data import batches, tfds_reader
-from faceparse_jax.evaluation import boundaries, counting, evaluate, metrics, scoring
+from faceparse_jax.evaluation import boundaries, evaluate, metrics, scoring
 from faceparse_jax.evaluation.counting import scoring_for
 from faceparse_jax.evaluation.scoring import Scoring, eval_step, resize_within
 from faceparse_jax.images.letterbox import inside
 from faceparse_jax.labels.conversion import class_matrix
 from faceparse_jax.models.bisenet import BiSeNet
-from faceparse_jax.models.system import predict_both_ways, predict_step
+from faceparse_jax.models.routes import ROUTES, preferred, routes
+from faceparse_jax.models.system import System, predict, predict_both_ways
 from tests.support.dummy_archives import SHAPES, cropped, eleven, lapa
 from tfds_builders import build
 
-NETS = Nets(rgb=BiSeNet(19, width=0.125))
+SYSTEM = System(rgb=BiSeNet(19, width=0.125))
 
 
 @pytest.fixture(scope="module")
 def variables():
     image = jnp.zeros((1, 32, 32, 3))
-    init = jax.jit(functools.partial(NETS.rgb.init, train=False))
+    init = jax.jit(functools.partial(SYSTEM.rgb.init, train=False))
     return {"rgb": init(jax.random.key(0), image)}
 
 
@@ -56,14 +56,14 @@ def test_labels_of_many_sizes_count_as_one_by_one(variables):
     sizes = [(40, 61), (64, 64), (33, 20), (57, 64), (64, 30)]
     found = np.zeros((19, 19), np.int64)
     expected = np.zeros((19, 19), np.int64)
-    step = jax.jit(functools.partial(eval_step, nets=NETS, scoring=Scoring(19)))
+    step = jax.jit(functools.partial(eval_step, system=SYSTEM, scoring=Scoring(19)))
     examples = []
     for row, (h, w) in enumerate(sizes):
         one = {key: value[0] for key, value in inputs(1, seed=row).items()}
         label = rng.integers(0, 19, (h, w)).astype(np.uint8)
         examples.append(one | {"label": label, "index": np.int32(row)})
         arrays = {key: jnp.asarray(value[None]) for key, value in one.items()}
-        probabilities = np.asarray(predict_step(variables, arrays, nets=NETS)["rgb"][0])
+        probabilities = np.asarray(predict(variables, arrays, system=SYSTEM)["rgb"][0])
         top, left, height, width = batches.window((h, w), 32)
         part = probabilities[top : top + height, left : left + width]
         planes = jax.image.resize(part, (h, w, 19), "linear", antialias=False)
@@ -89,17 +89,17 @@ def test_labels_in_a_larger_square_lie_where_the_picture_lies(tmp_path, variable
     lapa(tmp_path / "manual")
     build.build("lapa_d", tmp_path / "manual", data_dir=tmp_path)
     split = tfds_reader.open_split("lapa_d", "official", "train", tmp_path)
-    nets = Nets(rgb=BiSeNet(11, width=0.125))
-    network = {"rgb": jax.jit(functools.partial(nets.rgb.init, train=False))(
+    system = System(rgb=BiSeNet(11, width=0.125))
+    network = {"rgb": jax.jit(functools.partial(system.rgb.init, train=False))(
         jax.random.key(0), jnp.zeros((1, 32, 32, 3))
     )}  # fmt: skip
     (batch,) = tfds_reader.eval_batches(split, batch_size=3, size=30, label_size=128)
     arrays = {k: jnp.asarray(v) for k, v in batch.items() if k != "index"}
-    step = functools.partial(eval_step, nets=nets, scoring=Scoring(11))
+    step = functools.partial(eval_step, system=system, scoring=Scoring(11))
     found = np.asarray(step(network, arrays)["rgb"]["confusion"])
     expected = np.zeros_like(found)
     inputs = {key: arrays[key] for key in ("image", "depth", "has_depth")}
-    probabilities = np.asarray(predict_step(network, inputs, nets=nets)["rgb"])
+    probabilities = np.asarray(predict(network, inputs, system=system)["rgb"])
     for row, name in enumerate(tfds_reader.split_ids(split, batch["index"])):
         shape = SHAPES[int(name[-1])]
         picture = probabilities[row][inside(shape, 30)]
@@ -124,10 +124,10 @@ def test_another_scheme_counts_what_merged_predictions_would(variables):
     arrays = {key: jnp.asarray(value) for key, value in batch.items()}
     scheme, how = scoring_for(labels.CELEBAMASK_HQ, labels.LAPA)
     assert scheme == labels.LAPA
-    counts = eval_step(variables, arrays, nets=NETS, scoring=how)["rgb"]["confusion"]
+    counts = eval_step(variables, arrays, system=SYSTEM, scoring=how)["rgb"]["confusion"]
     assert counts.shape == (11, 11)
     network = {key: arrays[key] for key in ("image", "depth", "has_depth")}
-    probabilities = np.asarray(predict_step(variables, network, nets=NETS)["rgb"])
+    probabilities = np.asarray(predict(variables, network, system=SYSTEM)["rgb"])
     merged = probabilities @ class_matrix(labels.CELEBAMASK_HQ, labels.LAPA)
     expected = metrics.confusion(arrays["label"], jnp.asarray(merged.argmax(-1)), 11)
     assert np.abs(np.asarray(counts) - np.asarray(expected)).sum() <= 4
@@ -143,12 +143,12 @@ def test_labels_of_a_finer_scheme_are_merged(variables):
 def test_mirrored_input_swaps_what_it_predicts(variables):
     """The mean of both ways is the same for an image and, mirrored, for its mirror image."""
     mirror = labels.CELEBAMASK_HQ.mirror
-    predict = functools.partial(predict_both_ways, variables, nets=NETS, mirror=mirror)
+    both_ways = functools.partial(predict_both_ways, variables, system=SYSTEM, mirror=mirror)
     image = jnp.asarray(inputs()["image"])
-    one = predict({"image": image})["rgb"]
-    other = predict({"image": image[:, :, ::-1]})["rgb"]
+    one = both_ways({"image": image})["rgb"]
+    other = both_ways({"image": image[:, :, ::-1]})["rgb"]
     np.testing.assert_allclose(one, other[:, :, ::-1][..., jnp.array(mirror)], atol=1e-5)
-    plain = predict_step(variables, {"image": image}, nets=NETS)["rgb"]
+    plain = predict(variables, {"image": image}, system=SYSTEM)["rgb"]
     assert not np.allclose(one, plain, atol=1e-4)
 
 
@@ -241,9 +241,17 @@ def test_scoring_is_a_value():
     assert hash(scoring.Scoring(19)) == hash(Scoring(19))
 
 
-def test_routes_of_an_iterator_are_those_of_its_list():
-    assert counting.routes(iter(["depth"])) == ["depth"]
-    assert counting.routes(iter(["rgb", "depth", "translator"])) == list(counting.ROUTES)
+def test_routes_follow_networks_and_inputs():
+    assert routes(["depth"]) == ["depth"]
+    assert routes(("rgb", "depth", "translator")) == list(ROUTES)
+    assert routes(("rgb", "depth")) == ["rgb", "depth", "fusion"]
+    assert routes(("rgb", "depth"), ["image"]) == ["rgb"]
+    assert routes(("rgb", "depth"), ["image", "depth map"]) == ["rgb", "depth", "fusion"]
+    assert routes(("rgb", "depth", "translator"), ["image"]) == [
+        "rgb", "depth_translated", "fusion",
+    ]  # fmt: skip
+    assert routes(("rgb", "depth", "translator"), ["depth map"]) == ["depth"]
+    assert preferred(ROUTES) == ["fusion", "rgb", "depth", "depth_translated"]
 
 
 def test_the_first_examples_come_from_several_batches_on_one_canvas():

@@ -161,6 +161,27 @@ def test_batch_norm_keeps_nine_tenths_of_the_old_average():
     np.testing.assert_allclose(stats["var"], var, rtol=1e-4)
 
 
+def test_rows_count_in_the_statistics_as_they_are_told():
+    """Rows that count 2, 0 and 1 are a batch in which the first stands twice and the second not."""
+    x = np.array(normal(0, 3, 4, 5, 2) + 3)
+    x[1] = 1e3
+    x = jnp.asarray(x)
+    norm = layers.BatchNorm()
+    variables = norm.init(jax.random.key(0), x, True)
+
+    def run(x, counts=None):
+        return norm.apply(variables, x, True, counts, mutable=["batch_stats"])
+
+    got, new = run(x, jnp.array([2.0, 0.0, 1.0]))
+    want, old = run(x[np.array([0, 0, 2])])
+    np.testing.assert_allclose(got[np.array([0, 0, 2])], want, rtol=1e-4, atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), new, old)
+    # Where no row counts, the running statistics serve and stay.
+    got, new = run(x, jnp.zeros(3))
+    jax.tree.map(np.testing.assert_array_equal, new["batch_stats"], variables["batch_stats"])
+    np.testing.assert_allclose(got, norm.apply(variables, x, False), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("backbone", "size"), [(18, (48, 80)), (18, (65, 97)), (34, (33, 64)), (50, (40, 31))]
 )

@@ -1,5 +1,6 @@
 """Prediction of files: pairs, names, whole results or none."""
 
+import functools
 import json
 import os
 import subprocess
@@ -12,12 +13,14 @@ import pytest
 from PIL import Image
 
 from configs import synthetic_heads
-from faceparse_jax import from_config
-from faceparse_jax.checkpoints.state import init_state
 from faceparse_jax.checkpoints.store import Checkpoints
+from faceparse_jax.config import parse
 from faceparse_jax.errors import InputError
 from faceparse_jax.labels import CELEBAMASK_HQ
+from faceparse_jax.models.system import build
 from faceparse_jax.prediction.files import load, predict_files
+from faceparse_jax.training import optim
+from faceparse_jax.training.setup import init_state
 from tests.support.known_parser import bands, depth_like, make_parser
 from tests.support.places import ROOT
 
@@ -183,17 +186,21 @@ def workdir(tmp_path_factory):
     c = synthetic_heads.get_config()
     c.data.size = c.augment.crop = 32
     c.model.width, c.model.translator_features = 0.125, 4
-    nets = from_config.nets(c, 19)
-
-    def init():
-        return init_state(
-            jax.random.key(0), nets=nets, txs=from_config.optimizers(c), size=32, ema=False
-        )
+    config = parse(c)
+    system = build(config, 19)
+    init = functools.partial(
+        init_state,
+        jax.random.key(0),
+        system=system,
+        optimizer=optim.build(config, system),
+        size=32,
+        ema=False,
+    )
 
     folder = tmp_path_factory.mktemp("run")
     state = jax.tree.map(lambda x: jnp.full(x.shape, 0.01, x.dtype), jax.eval_shape(init))
     meta = {
-        "config": c.to_dict(),
+        "config": config.to_dict(),
         "seed": 0,
         "code_version": "test",
         "dataset": {"scheme": "celebamask_hq", "merge_order": "official"},

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from faceparse_jax.config import RANGES, check, inside
+from faceparse_jax.config import FIELDS, expected, inside, interval, parse
 from faceparse_jax.errors import InputError
 from faceparse_jax.training.loop import train
 from tests.support import bad_input
@@ -27,21 +27,22 @@ def test_one_sentence_and_nothing_written(case, outcomes):
     bad_input.check(case, outcomes[case.name])
 
 
-@pytest.mark.parametrize("key", RANGES)
+@pytest.mark.parametrize("key", [key for key in FIELDS if interval(key)])
 def test_every_range_is_kept(key, tmp_path):
     """Just outside each end of each interval."""
-    interval = RANGES[key]
-    low, high = (float(end) for end in interval[1:-1].split(","))
-    outside = [low if interval[0] == "(" else low - 1]
-    outside += [high if interval[-1] == ")" else high + 1] if np.isfinite(high) else []
+    between = interval(key)
+    low, high = (float(end) for end in between[1:-1].split(","))
+    outside = [low if between[0] == "(" else low - 1]
+    outside += [high if between[-1] == ")" else high + 1] if np.isfinite(high) else []
     for value in outside:
         config = tiny_config(tmp_path)
         kind = type(config.to_dict()[key] if "." not in key else _get(config, key))
         config.update_from_flattened_dict({key: kind(value)})
-        with pytest.raises(InputError, match=key):
-            check(config)
-    assert not inside(float("nan"), interval)
-    check(tiny_config(tmp_path))
+        with pytest.raises(InputError, match=key) as caught:
+            parse(config)
+        assert expected(key) in str(caught.value)
+    assert not inside(float("nan"), between)
+    parse(tiny_config(tmp_path))
 
 
 def _get(config, key):

@@ -12,11 +12,11 @@ from PIL import Image
 
 from configs import base
 from faceparse_jax import images, labels
-from faceparse_jax.config import RANGES, check, inside
+from faceparse_jax.config import FIELDS, inside, interval, parse
 from faceparse_jax.errors import InputError
 from faceparse_jax.evaluation import metrics
 from faceparse_jax.labels import conversion
-from faceparse_jax.runtime import provenance
+from faceparse_jax.runtime.records import flat
 
 settings.register_profile(
     "ci",
@@ -192,7 +192,7 @@ def test_scores_equal_counting(name, data):
         assert value is None or isinstance(value, list) or 0 <= value <= 1
 
 
-KEYS = sorted(provenance.flat(base.get_config().to_dict()))
+KEYS = sorted(FIELDS)
 VALUES = st.one_of(
     st.integers(-(10**9), 10**9),
     st.floats(),
@@ -212,10 +212,10 @@ def test_a_config_is_accepted_or_refused_in_a_sentence(key, value):
     except (TypeError, ValueError):
         return  # of another type; the command line says so
     try:
-        check(config)
+        parse(config)
     except InputError as error:
         if key not in error.what:
             raise
         return
-    interval = RANGES.get(key)
-    assert interval is None or inside(provenance.flat(config.to_dict())[key], interval)
+    between, taken = interval(key), flat(config.to_dict())[key]
+    assert not between or isinstance(taken, tuple) or inside(taken, between)

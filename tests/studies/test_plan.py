@@ -7,6 +7,7 @@ import pathlib
 import pytest
 
 from configs.studies import arms
+from faceparse_jax.config import Config
 from faceparse_jax.errors import InputError
 from faceparse_jax.studies import study
 from faceparse_jax.studies.study import plan
@@ -27,7 +28,7 @@ def test_every_shipped_study_can_be_planned(shipped, tmp_path):
     runs = plan(config, tmp_path)
     assert len(runs) == len(config.arms) * len(config.conditions) * len(config.seeds)
     # Every arm is a training of its own, but the RGB parser's, which no share of depth changes.
-    shared = sum(run.arm == "rgb alone" and run.config["loss"]["depth"] == 0 for run in runs)
+    shared = sum(run.arm == "rgb alone" and run.config.loss.depth == 0 for run in runs)
     assert len({run.folder for run in runs}) >= len(runs) - shared
     assert not list(tmp_path.iterdir())
 
@@ -41,8 +42,8 @@ def test_a_plan_crosses_arms_conditions_and_seeds(tmp_path):
     assert names == ["rgb alone", "depth alone", "translator", "translation apart"]
     assert runs[3].teacher is runs[2]
     half = next(r for r in runs if r.arm == "depth alone" and r.condition == "50 % depth")
-    assert half.config["data"]["depth_fraction"] == 0.5
-    assert half.config["loss"]["rgb"] == 0
+    assert half.config.data.depth_fraction == 0.5
+    assert half.config.loss.rgb == 0
     assert half.folder == tmp_path / "runs" / "depth_alone" / "50_depth" / "seed_0"
     # Depth does not matter to it, so one run serves both conditions.
     rgb = {run.folder for run in runs if run.arm == "rgb alone"}
@@ -54,8 +55,8 @@ def test_a_seed_can_choose_the_examples_too(tmp_path):
         runs = plan(changed(seed_keys=keys), tmp_path)
         for seed, choice in zip((0, 1), choices, strict=True):
             mine = [run.config for run in runs if run.seed == seed]
-            assert {c["seed"] for c in mine} == {seed}
-            assert {c["data"]["fraction_seed"] for c in mine} == {choice}
+            assert {c.seed for c in mine} == {seed}
+            assert {c.data.fraction_seed for c in mine} == {choice}
 
 
 def apart_from(arm):
@@ -121,6 +122,6 @@ def test_a_run_is_no_study(tmp_path):
 
 
 def test_a_run_has_a_readable_name():
-    run = study.Run("full", "5 % depth", 1, {}, pathlib.Path())
+    run = study.Run("full", "5 % depth", 1, Config(), pathlib.Path())
     assert run.name == "full, 5 % depth, seed 1"
     assert dataclasses.replace(run, condition="").name == "full, seed 1"

@@ -4,9 +4,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from faceparse_jax.checkpoints.state import Nets
 from faceparse_jax.images.normalise import normalise_image
 from faceparse_jax.labels import CELEBAMASK_HQ
+from faceparse_jax.models.system import System
 from faceparse_jax.prediction.files import Parser
 
 SIZE = 32
@@ -44,9 +44,9 @@ class RedIsFar(nn.Module):
 
 def make_parser(*names, size=SIZE, batch=4):
     made = {"rgb": NearestColour, "depth": NearIsSkin, "translator": RedIsFar}
-    nets = Nets(**{name: made[name]() for name in names})
+    system = System(**{name: made[name]() for name in names})
     variables = {name: {} for name in names}
-    return Parser(nets, variables, CELEBAMASK_HQ, size, {"step": 7}, batch)
+    return Parser(system, variables, CELEBAMASK_HQ, size, {"step": 7}, batch)
 
 
 def bands(height, width):

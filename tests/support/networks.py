@@ -4,6 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from faceparse_jax.models.layers import BatchNorm
+
 
 class SmallParser(nn.Module):
     """Three heads on one layer."""
@@ -15,7 +17,7 @@ class SmallParser(nn.Module):
     def __call__(self, x, train=False):
         shape = (*x.shape[:3], self.classes)
         x = nn.Conv(8, (3, 3), strides=2, dtype=self.dtype)(x)
-        x = nn.relu(nn.BatchNorm(use_running_average=not train, dtype=self.dtype)(x))
+        x = nn.relu(BatchNorm(self.dtype)(x, train))
         heads = (
             nn.Conv(self.classes, (1, 1), dtype=self.dtype, name=f"head{n}")(x) for n in (0, 1, 2)
         )

@@ -6,17 +6,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from faceparse_jax.checkpoints.state import NETWORKS, Nets, Weights, init_state
+from faceparse_jax.config import TERMS, default, parse
 from faceparse_jax.data.augment import Augment
 from faceparse_jax.models.bisenet import BiSeNet
 from faceparse_jax.models.pix2pix import PatchGAN, UNet
+from faceparse_jax.models.system import System, needed
 from faceparse_jax.runtime import sharding
-from faceparse_jax.training.optim import Optimizer, gan_direction, parser_direction, schedule
+from faceparse_jax.training import objective
+from faceparse_jax.training.optim import gan_direction, join, parser_direction, rate
+from faceparse_jax.training.setup import init_state
 from faceparse_jax.training.step import train_step
 from tests.support.networks import SmallParser
 
 CLASSES, SIZE, ROWS = 5, 32, 8
-FULL = Weights(rgb=1.0, depth=1.0, e2e=1.0, mutual=1.0, translation=10.0, adversarial=0.1)
+FULL = {"rgb": 1.0, "depth": 1.0, "e2e": 1.0, "mutual": 1.0, "translation": 10.0}
+FULL["adversarial"] = 0.1
 AUGMENT = Augment(crop=SIZE, mirror=(0, 2, 1, 3, 4), scales=(0.75, 1.0, 1.5), flip=0.5, jitter=0.3)
 KEY = jax.random.key(1)
 
@@ -48,31 +52,39 @@ def make_batch(with_depth=ROWS, seed=0):
     }
 
 
-def make(weights, *, real=False, ema=0.0, dtype=jnp.float32, split=False):
+def loss_of(weights, **forms):
+    """The loss with these weights, every other term at 0, and mutual learning over pixels."""
+    config = default()
+    forms = {"mutual_mean": "pixels"} | forms
+    config.update({"loss": dict.fromkeys(TERMS, 0.0) | dict(weights) | forms})
+    return objective.build(parse(config))
+
+
+def make(weights, *, real=False, ema=0.0, dtype=jnp.float32, split=False, **forms):
     """A fresh state and the step as a function of (state, batch, key)."""
-    nets = Nets(
-        **{name: modules(real, dtype)[name]() for name in weights.networks()},
+    loss = loss_of(weights, **forms)
+    system = System(
+        **{name: modules(real, dtype)[name]() for name in needed(loss.weights)},
         depth_channels=1,
         split_statistics=split,
     )
     parser = parser_direction("sgd", momentum=0.9, weight_decay=5e-4, head_factor=10.0)
-    rates = {"rgb": 0.01, "depth": 0.01, "translator": 2e-3, "discriminator": 1e-3}
+    peaks = {"rgb": 0.01, "depth": 0.01, "translator": 2e-3, "discriminator": 1e-3}
     directions = {"rgb": parser, "depth": parser}
-    txs = {
-        name: Optimizer(directions.get(name, gan_direction()), schedule("poly", rates[name], 50))
-        for name in NETWORKS
-    }
-    init = functools.partial(init_state, nets=nets, txs=txs, size=SIZE, ema=ema > 0)
-    step = functools.partial(
-        train_step, nets=nets, txs=txs, weights=weights, augment=AUGMENT, ema=ema
+    optimizer = join(
+        {name: directions.get(name, gan_direction()) for name in system.networks()},
+        {name: rate("poly", peaks[name], 50) for name in system.networks()},
     )
-    return init, step, nets
+    parts = {"system": system, "optimizer": optimizer}
+    init = functools.partial(init_state, **parts, size=SIZE, ema=ema > 0)
+    step = functools.partial(train_step, **parts, loss=loss, augment=AUGMENT, ema=ema)
+    return init, step, system
 
 
 def start(weights, **options):
     """The fresh state and the compiled step."""
-    init, step, nets = make(weights, **options)
-    return jax.jit(init)(jax.random.key(0)), jax.jit(step), nets
+    init, step, system = make(weights, **options)
+    return jax.jit(init)(jax.random.key(0)), jax.jit(step), system
 
 
 def over(devices, step):

@@ -73,91 +73,43 @@ def test_segmentation_adds_the_auxiliary_heads():
     assert got == pytest.approx(float(one[0] + 0.5 * (one[1] + one[2])), rel=1e-6)
 
 
-@pytest.mark.parametrize("temperature", [1.0, 2.0])
-def test_mutual_by_hand(temperature):
+def test_mutual_by_hand():
     other = jnp.asarray(RNG.normal(size=LOGITS.shape).astype(np.float32))
     mask = jnp.asarray(RNG.random(LABEL.shape) < 0.5)
-    p, q = softmax(np.asarray(LOGITS) / temperature), softmax(np.asarray(other) / temperature)
-    kl = temperature**2 * ((p - q) * (np.log(p) - np.log(q))).sum(-1)
-    l2 = 2 * ((p - q) ** 2).sum(-1)
-    # Pseudo labels have no temperature.
-    p1, q1 = softmax(np.asarray(LOGITS)), softmax(np.asarray(other))
-    pseudo = -sum(
-        np.log(np.take_along_axis(student, teacher.argmax(-1)[..., None], -1))[..., 0]
-        for student, teacher in ((p1, q1), (q1, p1))
-    )
-    for kind, expected in (("kl", kl), ("l2", l2), ("pseudo", pseudo)):
-        hard = {"min_fraction": 1.0}  # every pixel
-        got = losses.mutual(LOGITS, other, mask, kind=kind, temperature=temperature, **hard)
-        assert got == pytest.approx(expected[np.asarray(mask)].mean(), rel=1e-5)
+    p, q = softmax(np.asarray(LOGITS)), softmax(np.asarray(other))
+    expected = ((p - q) * (np.log(p) - np.log(q))).sum(-1)
+    got = losses.mutual(LOGITS, other, mask)
+    assert got == pytest.approx(expected[np.asarray(mask)].mean(), rel=1e-5)
 
 
-def test_stop_gradient_moves_each_student_towards_its_teacher():
+def test_each_student_moves_towards_its_fixed_teacher():
     other = jnp.asarray(RNG.normal(size=LOGITS.shape).astype(np.float32))
     mask = jnp.ones(LABEL.shape, bool)
-
-    def both(a, b, stop):
-        return losses.mutual(a, b, mask, kind="kl", stop_gradient=stop)
-
-    stopped = jax.grad(both)(LOGITS, other, True)
+    to_rgb, to_depth = jax.grad(losses.mutual, argnums=(0, 1))(LOGITS, other, mask)
     # With the teacher fixed, the gradient of KL(teacher || student) is student - teacher.
     n = LABEL.size
-    np.testing.assert_allclose(stopped, (softmax(LOGITS) - softmax(other)) / n, atol=1e-6)
-    assert not np.allclose(jax.grad(both)(LOGITS, other, False), stopped, atol=1e-4)
+    np.testing.assert_allclose(to_rgb, (softmax(LOGITS) - softmax(other)) / n, atol=1e-6)
+    np.testing.assert_allclose(to_depth, (softmax(other) - softmax(LOGITS)) / n, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["kl", "l2", "pseudo"])
-def test_the_teacher_of_one_student_learns_nothing(kind):
-    def of_student(student, teacher):
-        mask = jnp.ones(LABEL.shape, bool)
-        return losses.mutual(student, teacher, mask, kind=kind, stop_gradient=False, students="a")
-
-    other = jnp.asarray(RNG.normal(size=LOGITS.shape).astype(np.float32))
-    to_student, to_teacher = jax.grad(of_student, argnums=(0, 1))(LOGITS, other)
-    assert np.any(to_student)
-    assert not np.any(to_teacher)
-
-
-def test_pseudo_labels_are_learnt_as_labels_are():
-    other = jnp.asarray(RNG.normal(size=LOGITS.shape).astype(np.float32))
-    mask = jnp.asarray(RNG.random(LABEL.shape) < 0.7)
-    label = jnp.where(mask, jnp.argmax(other, axis=-1), IGNORE)
-    got = losses.mutual(LOGITS, other, mask, kind="pseudo", students="a")
-    assert got == pytest.approx(float(losses.ohem_cross_entropy(LOGITS, label)), rel=1e-6)
-
-
-@pytest.mark.parametrize("kind", ["kl", "l2", "pseudo"])
-def test_one_student_learns_and_its_teacher_does_not(kind):
+def test_one_student_learns_and_its_teacher_does_not():
     other = jnp.asarray(RNG.normal(size=LOGITS.shape).astype(np.float32))
     mask = jnp.ones(LABEL.shape, bool)
 
-    def term(a, b, students):
-        return losses.mutual(a, b, mask, kind=kind, students=students)
+    def term(rgb, depth, students):
+        return losses.mutual(rgb, depth, mask, students=students)
 
     both = jax.value_and_grad(term, argnums=(0, 1))
-    (value_a, grads_a), (value_b, grads_b), (value, grads) = (
-        both(LOGITS, other, students) for students in ("a", "b", "both")
+    (value_rgb, of_rgb), (value_depth, of_depth), (value, of_both) = (
+        both(LOGITS, other, students) for students in (("rgb",), ("depth",), ("rgb", "depth"))
     )
-    assert value == pytest.approx(float(value_a + value_b), rel=1e-6)
-    assert not jnp.any(grads_a[1])
-    assert not jnp.any(grads_b[0])
-    np.testing.assert_allclose(grads_a[0], grads[0], atol=1e-7)
-    np.testing.assert_allclose(grads_b[1], grads[1], atol=1e-7)
-    assert jnp.any(grads[0])
-    assert jnp.any(grads[1])
-
-
-@pytest.mark.parametrize("wrong", [{"kind": "cosine"}, {"kind": "kl", "students": "rgb"}])
-def test_unknown_mutual_kinds_and_students_are_refused(wrong):
-    with pytest.raises(ValueError, match=r"'kl'|'both'"):
-        losses.mutual(LOGITS, LOGITS, jnp.ones(LABEL.shape, bool), **wrong)
-
-
-def test_unknown_means_are_refused():
-    with pytest.raises(ValueError, match="'pixels' or 'classes', not 'faces'"):
-        losses.mutual(LOGITS, LOGITS, jnp.ones(LABEL.shape, bool), kind="kl", mean="faces")
-    with pytest.raises(ValueError, match="'pixels' or 'classes', not 'faces'"):
-        losses.ohem_cross_entropy(LOGITS, LABEL, mean="faces")
+    assert value == pytest.approx(float(value_rgb + value_depth), rel=1e-6)
+    assert not jnp.any(of_rgb[1])
+    assert not jnp.any(of_depth[0])
+    np.testing.assert_allclose(of_rgb[0], of_both[0], atol=1e-7)
+    np.testing.assert_allclose(of_depth[1], of_both[1], atol=1e-7)
+    assert jnp.any(of_both[0])
+    assert jnp.any(of_both[1])
 
 
 def test_translation_counts_only_masked_pixels():
@@ -180,7 +132,7 @@ def test_nothing_valid_gives_zero_and_finite_gradients():
     no_rows = jnp.zeros(2, bool)
     terms = {
         "ohem": lambda x: losses.ohem_cross_entropy(x, ignored),
-        "mutual": lambda x: losses.mutual(x, 2 * x, nowhere, kind="kl", stop_gradient=False),
+        "mutual": lambda x: losses.mutual(x, 2 * x, nowhere),
         "translation": lambda x: losses.translation(x[..., :1], x[..., 1:2], nowhere),
         "adversarial": lambda x: losses.adversarial(x[..., :1], no_rows),
         "discrimination": lambda x: losses.discrimination(x[..., :1], x[..., 1:2], no_rows),
@@ -191,27 +143,7 @@ def test_nothing_valid_gives_zero_and_finite_gradients():
         assert jnp.all(grad == 0), name
 
 
-@pytest.mark.parametrize("trust", ["confidence", "correct"])
-def test_mutual_learning_weighs_a_pixel_by_its_teacher(trust):
-    rng = np.random.default_rng(0)
-    a, b = (rng.normal(size=(2, 3, 4, 5)).astype(np.float32) for _ in range(2))
-    label = rng.integers(0, 5, (2, 3, 4)).astype(np.int32)
-    label[0, 0] = IGNORE
-    mask = rng.random((2, 3, 4)) < 0.8
-
-    def direction(student, teacher):
-        p, q = softmax(teacher), softmax(student)
-        distance = (p * np.log(p / q)).sum(-1)
-        weight = p.max(-1) if trust == "confidence" else (p.argmax(-1) == label) | (label == IGNORE)
-        return (distance * weight)[mask].sum() / mask.sum()
-
-    arrays = (jnp.asarray(x) for x in (a, b, mask))
-    got = losses.mutual(*arrays, kind="kl", label=jnp.asarray(label), trust=trust)
-    np.testing.assert_allclose(got, direction(a, b) + direction(b, a), rtol=1e-5)
-
-
-@pytest.mark.parametrize("kind", ["kl", "pseudo"])
-def test_mutual_learning_can_count_classes_alike(kind):
+def test_mutual_learning_can_count_classes_alike():
     rng = np.random.default_rng(1)
     a, b = (rng.normal(size=(2, 30, 40, 3)).astype(np.float32) for _ in range(2))
     a[..., 2] -= 3.0  # a rare class
@@ -221,15 +153,12 @@ def test_mutual_learning_can_count_classes_alike(kind):
     def direction(student, teacher):
         p, q = softmax(teacher), softmax(student)
         classes = p.argmax(-1)
-        if kind == "kl":
-            distance = (p * np.log(p / q)).sum(-1)
-        else:
-            distance = -np.log(np.take_along_axis(q, classes[..., None], -1))[..., 0]
+        distance = (p * np.log(p / q)).sum(-1)
         means = [distance[mask & (classes == c)].mean() for c in np.unique(classes[mask])]
         return np.mean(means)
 
     arrays = (jnp.asarray(x) for x in (a, b, mask))
-    got = losses.mutual(*arrays, kind=kind, mean="classes", min_fraction=1.0)
+    got = losses.mutual(*arrays, mean=losses.class_mean)
     np.testing.assert_allclose(got, direction(a, b) + direction(b, a), rtol=1e-5)
 
 
@@ -250,11 +179,11 @@ def test_labels_can_count_classes_alike():
     label = np.asarray(LABEL)
     hard = (label != IGNORE) & (loss >= -np.log(0.5))
     means = [loss[hard & (label == c)].mean() for c in np.unique(label[hard])]
-    got = losses.ohem_cross_entropy(LOGITS, LABEL, 0.5, 0.0, "classes")
+    got = losses.ohem_cross_entropy(LOGITS, LABEL, 0.5, 0.0, losses.class_mean)
     assert got == pytest.approx(np.mean(means), rel=1e-5)
     heads = (LOGITS, 0.5 * LOGITS)
     both = losses.segmentation(
-        heads, LABEL, auxiliary=2.0, threshold=0.5, min_fraction=0.0, mean="classes"
+        heads, LABEL, auxiliary=2.0, threshold=0.5, min_fraction=0.0, mean=losses.class_mean
     )
-    other = losses.ohem_cross_entropy(heads[1], LABEL, 0.5, 0.0, "classes")
+    other = losses.ohem_cross_entropy(heads[1], LABEL, 0.5, 0.0, losses.class_mean)
     assert both == pytest.approx(float(got + 2 * other), rel=1e-5)

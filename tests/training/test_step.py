@@ -7,10 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from faceparse_jax.checkpoints.state import NETWORKS, Weights
 from faceparse_jax.evaluation.scoring import Scoring, eval_step
-from faceparse_jax.models.system import predict_step
-from faceparse_jax.training.optim import Optimizer, parser_direction, schedule
+from faceparse_jax.models.system import NETWORKS, predict
+from faceparse_jax.training.optim import join, parser_direction, rate
 from tests.support.steps import (
     CLASSES,
     FULL,
@@ -27,9 +26,9 @@ from tests.support.steps import (
 
 @pytest.fixture(scope="module")
 def full():
-    init, step, nets = make(FULL, real=True, ema=0.9)
+    init, step, system = make(FULL, real=True, ema=0.9)
     step, whole = over(1, step)
-    return jax.jit(init, out_shardings=whole)(jax.random.key(0)), step, nets
+    return jax.jit(init, out_shardings=whole)(jax.random.key(0)), step, system
 
 
 def test_every_network_learns_and_every_term_is_reported(full):
@@ -39,7 +38,7 @@ def test_every_network_learns_and_every_term_is_reported(full):
         assert not same(new.params[name], state.params[name]), name
         assert scalars[f"gradient_norm/{name}"] > 0
     terms = ("rgb", "depth", "e2e", "mutual", "translation", "adversarial")
-    total = sum(getattr(FULL, term) * scalars[f"loss/{term}"] for term in terms)
+    total = sum(FULL[term] * scalars[f"loss/{term}"] for term in terms)
     assert scalars["loss"] == pytest.approx(float(total), rel=1e-5)
     assert scalars["batch/with_depth"] == 0.5
     assert scalars["rate/rgb"] == pytest.approx(0.01)
@@ -80,7 +79,7 @@ def test_batch_without_depth_is_finite_and_moves_what_it_can(full):
 def test_without_depth_the_statistics_are_those_of_translated_depth():
     """As if there were no term of real depth."""
     found = []
-    for weights in (Weights(depth=1.0, e2e=1.0), Weights(e2e=1.0)):
+    for weights in ({"depth": 1.0, "e2e": 1.0}, {"e2e": 1.0}):
         state, step, _ = start(weights)
         new, scalars = step(state, make_batch(0), KEY)
         found.append((scalars["loss/e2e"], new.batch_stats["depth"], new.params["translator"]))
@@ -134,11 +133,12 @@ def test_one_and_eight_devices_agree():
 
 def test_the_rate_that_is_reported_is_the_one_applied():
     """Plain gradient steps: the change is the rate times the gradient, whose norm is told."""
-    init, step, _ = make(Weights(rgb=1.0))
+    init, step, _ = make({"rgb": 1.0})
     plain = parser_direction("sgd", momentum=0.0, weight_decay=0.0, head_factor=1.0)
-    tx = Optimizer(plain, schedule("poly", 0.01, 50, warmup_steps=10, warmup_rate=1e-4))
-    step = jax.jit(functools.partial(step, txs={"rgb": tx}))
-    state = jax.jit(functools.partial(init, txs={"rgb": tx}))(jax.random.key(0))
+    rates = {"rgb": rate("poly", 0.01, 50, warmup_steps=10, warmup_rate=1e-4)}
+    optimizer = join({"rgb": plain}, rates)
+    step = jax.jit(functools.partial(step, optimizer=optimizer))
+    state = jax.jit(functools.partial(init, optimizer=optimizer))(jax.random.key(0))
     for _ in range(3):
         new, scalars = step(state, make_batch(), KEY)
         moved = jax.tree.map(jnp.subtract, new.params, state.params)
@@ -149,7 +149,7 @@ def test_the_rate_that_is_reported_is_the_one_applied():
 
 
 def test_depth_statistics_ignore_rows_without_depth():
-    state, step, _ = start(Weights(depth=1.0))
+    state, step, _ = start({"depth": 1.0})
     none, scalars = step(state, make_batch(0), KEY)
     assert same(none.batch_stats, state.batch_stats)
     assert scalars["loss/depth"] == 0
@@ -160,41 +160,41 @@ def test_depth_statistics_ignore_rows_without_depth():
 
 
 def test_split_statistics_and_bfloat16():
-    weights = Weights(rgb=1.0, depth=1.0, e2e=1.0, mutual=1.0, translation=1.0)
-    state, step, nets = start(weights, split=True, dtype=jnp.bfloat16)
+    weights = {"rgb": 1.0, "depth": 1.0, "e2e": 1.0, "mutual": 1.0, "translation": 1.0}
+    state, step, system = start(weights, split=True, dtype=jnp.bfloat16)
     new, scalars = step(state, make_batch(4), KEY)
     assert np.isfinite(scalars["loss"])
     assert not same(new.batch_stats["depth"], new.batch_stats["depth_translated"])
     assert all(x.dtype == jnp.float32 for x in jax.tree.leaves((new.params, new.batch_stats)))
     batch = {k: jnp.asarray(v) for k, v in make_batch(4).items() if k != "label"}
-    out = jax.jit(functools.partial(predict_step, nets=nets))(new.variables(), batch)
+    out = jax.jit(functools.partial(predict, system=system))(new.variables(), batch)
     assert set(out) == {"rgb", "depth", "depth_translated", "fusion", "translated"}
 
 
 def test_routes_follow_networks_and_inputs(full):
-    state, _, nets = full
+    state, _, system = full
     batch = make_batch(4)
     inputs = {k: jnp.asarray(batch[k]) for k in ("image", "depth", "has_depth")}
-    predict = jax.jit(functools.partial(predict_step, nets=nets))
-    out = predict(state.variables(), inputs)
+    routes = jax.jit(functools.partial(predict, system=system))
+    out = routes(state.variables(), inputs)
     for row, second in ((0, "depth"), (7, "depth_translated")):
         mean = 0.5 * (out["rgb"][row] + out[second][row])
         np.testing.assert_allclose(out["fusion"][row], mean, atol=1e-6)
     np.testing.assert_allclose(out["fusion"].sum(-1), 1, atol=1e-5)
-    image_only = predict(state.variables(), {"image": inputs["image"]})
+    image_only = routes(state.variables(), {"image": inputs["image"]})
     assert set(image_only) == {"rgb", "depth_translated", "fusion", "translated"}
-    depth_only = predict(state.variables(), {k: inputs[k] for k in ("depth", "has_depth")})
+    depth_only = routes(state.variables(), {k: inputs[k] for k in ("depth", "has_depth")})
     assert set(depth_only) == {"depth"}
 
 
 def test_evaluation_counts_each_pixel_of_valid_rows_once(full):
-    state, _, nets = full
+    state, _, system = full
     batch = make_batch(3) | {"mask": np.arange(ROWS) < 6}
     batch["label"] = np.kron(batch["label"], np.ones((2, 2), int)).astype(np.uint8)
     batch["label"][0, :4] = 255
     batch["size"] = np.full((ROWS, 2), 2 * SIZE, np.int32)
     batch["window"] = np.tile(np.int32((0, 0, SIZE, SIZE)), (ROWS, 1))
-    counts = jax.jit(functools.partial(eval_step, nets=nets, scoring=Scoring(CLASSES)))(
+    counts = jax.jit(functools.partial(eval_step, system=system, scoring=Scoring(CLASSES)))(
         state.variables(), batch
     )
     pixels = (2 * SIZE) ** 2
@@ -202,3 +202,16 @@ def test_evaluation_counts_each_pixel_of_valid_rows_once(full):
     assert counts["rgb"]["confusion"].sum() == 6 * pixels - ignored
     assert counts["depth"]["confusion"].sum() == 3 * pixels - ignored  # rows with depth only
     assert counts["fusion"]["confusion"].dtype == jnp.int32
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_nothing_but_sums_crosses_devices(paired):
+    """On the program that is compiled for eight devices."""
+    init, step, _ = make(FULL, ema=0.9)
+    step, _ = over(8, step)
+    batch = make_batch(5) | ({"paired": make_batch(3)} if paired else {})
+    state = jax.eval_shape(init, KEY)
+    program = step.lower(state, batch, KEY).compile().as_text()
+    assert "all-reduce" in program
+    for collective in ("all-to-all", "collective-permute", "all-gather"):
+        assert collective not in program, collective
