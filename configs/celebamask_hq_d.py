@@ -1,7 +1,11 @@
-"""CelebAMask-HQ-D, full system, reference recipe: 512 px, crops of 448, 80,000 steps."""
+"""CelebAMask-HQ-D at 512 px, full system; scores at 512 px."""
 
-from configs import base
+from configs import base, recipes
 
 
 def get_config():
-    return base.get_config()
+    c = recipes.full_system(recipes.at_512(base.get_config()))
+    c.data.name = "celebamask_hq_d"
+    c.data.config = "official"
+    c.eval.label_size = 512
+    return c

@@ -1,9 +1,11 @@
 """CelebAMask-HQ-D at 128 px, full system, 500 steps; scores at 128 px."""
 
-from configs import celebamask_hq_d, small
+from configs import base, recipes
 
 
 def get_config():
-    c = small.at_128(celebamask_hq_d.get_config())
+    c = recipes.full_system(recipes.at_128(base.get_config()))
+    c.data.name = "celebamask_hq_d"
+    c.data.config = "official"
     c.eval.label_size = 0
     return c

@@ -48,92 +48,84 @@ Weight = Rate | Points
 
 class _Section(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
     )
 
 
 class Data(_Section):
     """The examples, and how a batch is drawn from them."""
 
-    name: str = Field("celebamask_hq_d", description="The builder in tfds_builders.")
-    config: str = Field(
-        "official", description="The builder's config; for CelebAMask-HQ it is the merge order."
-    )
-    data_dir: str = Field(
-        "~/tensorflow_datasets", description="The folder that tfds_builders.build wrote to."
-    )
-    source: Literal["tfds", "arrays"] = Field(
-        "tfds",
-        description="What is read: the prepared TFDS files, or the decoded arrays of "
-        "faceparse_jax.data.decode, which need no TensorFlow.",
-    )
-    size: Side = Field(512, description="The side of the square that pictures are fitted into.")
-    shuffle_buffer: Count = Field(
-        2048, description="Undecoded examples that are held for shuffling; of source tfds."
-    )
-    cache: bool = Field(
-        False, description="Whether the decoded split stays in memory; of source tfds."
-    )
-    depth_fraction: Share = Field(
-        1.0,
-        description="The share of the training examples that keep their depth; it is chosen by a "
-        "hash of the id, so that 1 % lies inside 5 %.",
-    )
-    label_fraction: Share = Field(
-        1.0, description="The share of the training examples that keep their label, likewise."
-    )
-    fraction_seed: Steps = Field(0, description="Another seed chooses other examples.")
-    depth_share: Share = Field(
-        0.0, description="The share of a batch's rows that are drawn from examples with depth."
-    )
-    label_share: Share = Field(
-        0.0, description="The share of a batch's rows that are drawn from examples with a label."
-    )
-    paired_rows: Steps = Field(
-        0,
-        description="The rows of a second batch, drawn from examples with depth, which teaches "
-        "the depth parser on real depth and the translator, and nothing else.",
-    )
+    name: str = "celebamask_hq_d"
+    """The builder in tfds_builders."""
+    config: str = "official"
+    """The builder's config; for CelebAMask-HQ it is the merge order."""
+    data_dir: str = "~/tensorflow_datasets"
+    """The folder that tfds_builders.build wrote to."""
+    source: Literal["tfds", "arrays"] = "tfds"
+    """What is read: the prepared TFDS files, or the decoded arrays of
+    faceparse_jax.data.decode, which need no TensorFlow."""
+    size: Side = 512
+    """The side of the square that pictures are fitted into."""
+    shuffle_buffer: Count = 2048
+    """Undecoded examples that are held for shuffling; of source tfds."""
+    cache: bool = False
+    """Whether the decoded split stays in memory; of source tfds."""
+    depth_fraction: Share = 1.0
+    """The share of the training examples that keep their depth; it is chosen by a hash of the
+    id, so that 1 % lies inside 5 %."""
+    label_fraction: Share = 1.0
+    """The share of the training examples that keep their label, likewise."""
+    fraction_seed: Steps = 0
+    """Another seed chooses other examples."""
+    depth_share: Share = 0.0
+    """The share of a batch's rows that are drawn from examples with depth."""
+    label_share: Share = 0.0
+    """The share of a batch's rows that are drawn from examples with a label."""
+    paired_rows: Steps = 0
+    """The rows of a second batch, drawn from examples with depth, which teaches the depth
+    parser on real depth and the translator, and nothing else."""
 
 
 class Augment(_Section):
     """What is drawn at random for each training example, on the device."""
 
-    crop: Side = Field(448, description="The side of the training crop in pixels.")
+    crop: Side = 448
+    """The side of the training crop in pixels."""
     scales: Annotated[
         tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1), pydantic.Strict(False)
-    ] = Field((0.75, 1.0, 1.25, 1.5, 1.75, 2.0), description="The factors of the random scale.")
-    flip: Share = Field(0.5, description="The probability of mirroring.")
-    rotate: Annotated[float, Field(ge=0, le=180)] = Field(
-        10.0, description="The largest angle to either side, in degrees."
-    )
-    jitter: Decay = Field(
-        0.5, description="Brightness, contrast and saturation are scaled by 1 -+ at most this."
-    )
+    ] = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+    """The factors of the random scale."""
+    flip: Share = 0.5
+    """The probability of mirroring."""
+    rotate: Annotated[float, Field(ge=0, le=180)] = 10.0
+    """The largest angle to either side, in degrees."""
+    jitter: Decay = 0.5
+    """Brightness, contrast and saturation are scaled by 1 -+ at most this."""
 
 
 class Model(_Section):
     """The networks."""
 
-    backbone: Literal[18, 34, 50] = Field(18, description="The depth of the parsers' ResNet.")
-    width: Annotated[float, Field(gt=0)] = Field(
-        1.0, description="A factor on the parsers' channels."
-    )
-    depth_channels: Literal[3, 1] = Field(
-        3, description="Depth enters its parser as so many equal channels."
-    )
-    depth_statistics: Literal["shared", "split"] = Field(
-        "shared",
-        description="Whether real and translated depth share the depth parser's batch statistics.",
-    )
-    translator_features: Count = Field(64, description="The channels of the U-Net's first level.")
-    translator_dropout: Decay = Field(
-        0.0, description="The dropout rate in the U-Net's innermost levels."
-    )
-    discriminator_features: Count = Field(64, description="The channels of its first layer.")
-    dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="The type of the computation; parameters stay float32."
-    )
+    backbone: Literal[18, 34, 50] = 18
+    """The depth of the parsers' ResNet."""
+    width: Annotated[float, Field(gt=0)] = 1.0
+    """A factor on the parsers' channels."""
+    depth_channels: Literal[3, 1] = 3
+    """Depth enters its parser as so many equal channels."""
+    depth_statistics: Literal["shared", "split"] = "shared"
+    """Whether real and translated depth share the depth parser's batch statistics."""
+    translator_features: Count = 64
+    """The channels of the U-Net's first level."""
+    translator_dropout: Decay = 0.0
+    """The dropout rate in the U-Net's innermost levels."""
+    discriminator_features: Count = 64
+    """The channels of its first layer."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """The type of the computation; parameters stay float32."""
 
 
 class Loss(_Section):
@@ -142,38 +134,31 @@ class Loss(_Section):
     A weight is a number, or a schedule in points (step, number) that is linear between them.
     """
 
-    rgb: Weight = Field(1.0, description="The RGB parser learns labels from photographs.")
-    depth: Weight = Field(1.0, description="The depth parser learns labels from real depth.")
-    e2e: Weight = Field(
-        1.0,
-        description="The depth parser learns labels from translated depth, end to end: the "
-        "gradient reaches the translator.",
-    )
-    mutual: Weight = Field(0.1, description="Each parser learns from the other (KL, both ways).")
-    translation: Weight = Field(
-        10.0, description="The translator learns real depth by L1, on depth in [-1, 1]."
-    )
-    adversarial: Weight = Field(
-        0.0, description="The translator learns to deceive a discriminator, which learns too."
-    )
-    mutual_mean: Literal["classes", "pixels"] = Field(
-        "classes",
-        description="Mutual learning is averaged over the teacher's classes alike, or over pixels.",
-    )
-    mutual_students: Literal["both", "rgb", "depth"] = Field(
-        "both", description="The parsers that learn by the mutual term."
-    )
-    segmentation_mean: Literal["pixels", "classes"] = Field(
-        "pixels",
-        description="Learning from labels is averaged over pixels, or over the classes alike.",
-    )
-    auxiliary: Rate = Field(1.0, description="The weight of each of the two auxiliary heads.")
-    ohem_threshold: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.7, description="Pixels whose class has a lower probability than this are hard."
-    )
-    ohem_min_fraction: Share = Field(
-        1 / 16, description="At least this share of the pixels counts, the hardest first."
-    )
+    rgb: Weight = 1.0
+    """The RGB parser learns labels from photographs."""
+    depth: Weight = 1.0
+    """The depth parser learns labels from real depth."""
+    e2e: Weight = 1.0
+    """The depth parser learns labels from translated depth, end to end: the gradient reaches
+    the translator."""
+    mutual: Weight = 0.1
+    """Each parser learns from the other (KL, both ways)."""
+    translation: Weight = 10.0
+    """The translator learns real depth by L1, on depth in [-1, 1]."""
+    adversarial: Weight = 0.0
+    """The translator learns to deceive a discriminator, which learns too."""
+    mutual_mean: Literal["classes", "pixels"] = "classes"
+    """Mutual learning is averaged over the teacher's classes alike, or over pixels."""
+    mutual_students: Literal["both", "rgb", "depth"] = "both"
+    """The parsers that learn by the mutual term."""
+    segmentation_mean: Literal["pixels", "classes"] = "pixels"
+    """Learning from labels is averaged over pixels, or over the classes alike."""
+    auxiliary: Rate = 1.0
+    """The weight of each of the two auxiliary heads."""
+    ohem_threshold: Annotated[float, Field(gt=0, le=1)] = 0.7
+    """Pixels whose class has a lower probability than this are hard."""
+    ohem_min_fraction: Share = 1 / 16
+    """At least this share of the pixels counts, the hardest first."""
 
     def weights(self) -> dict[str, float | tuple[tuple[int, float], ...]]:
         """The terms that are in use, with their weights."""
@@ -192,89 +177,94 @@ TERMS = ("rgb", "depth", "e2e", "mutual", "translation", "adversarial")
 class Optim(_Section):
     """The optimisers."""
 
-    kind: Literal["sgd", "adamw"] = Field("sgd", description="The optimiser of the parsers.")
-    rate: Rate = Field(1e-2, description="The parsers' peak learning rate.")
-    momentum: Decay = Field(0.9, description="The momentum of sgd.")
-    weight_decay: Rate = Field(5e-4, description="The parsers' weight decay, on kernels alone.")
-    head_factor: Rate = Field(
-        10.0, description="A factor on the rate of the parsers' fusion module and heads."
-    )
-    schedule: Literal["poly", "cosine", "constant"] = Field(
-        "poly", description="How the rates fall after the warm-up."
-    )
-    power: Rate = Field(0.9, description="The power of the schedule poly.")
-    warmup_steps: Steps = Field(1000, description="The steps in which a rate grows to its peak.")
-    warmup_rate: Annotated[float, Field(gt=0)] = Field(
-        1e-5, description="The rate that the warm-up begins with; it grows by a factor."
-    )
-    translator_rate: Rate = Field(2e-4, description="The translator's peak rate (Adam).")
-    discriminator_rate: Rate = Field(2e-5, description="The discriminator's peak rate (Adam).")
+    kind: Literal["sgd", "adamw"] = "sgd"
+    """The optimiser of the parsers."""
+    rate: Rate = 1e-2
+    """The parsers' peak learning rate."""
+    momentum: Decay = 0.9
+    """The momentum of sgd."""
+    weight_decay: Rate = 5e-4
+    """The parsers' weight decay, on kernels alone."""
+    head_factor: Rate = 10.0
+    """A factor on the rate of the parsers' fusion module and heads."""
+    schedule: Literal["poly", "cosine", "constant"] = "poly"
+    """How the rates fall after the warm-up."""
+    power: Rate = 0.9
+    """The power of the schedule poly."""
+    warmup_steps: Steps = 1000
+    """The steps in which a rate grows to its peak."""
+    warmup_rate: Annotated[float, Field(gt=0)] = 1e-5
+    """The rate that the warm-up begins with; it grows by a factor."""
+    translator_rate: Rate = 2e-4
+    """The translator's peak rate (Adam)."""
+    discriminator_rate: Rate = 2e-5
+    """The discriminator's peak rate (Adam)."""
 
 
 class Train(_Section):
     """The run."""
 
-    steps: Count = Field(80_000, description="The steps of the run.")
-    batch: Count = Field(16, description="The rows of a batch, over all devices.")
-    ema: Decay = Field(0.0, description="The decay of the parameters' running average; 0 is off.")
-    translator_from: str = Field(
-        "", description="A workdir whose translator is used and stays as it is."
-    )
+    steps: Count = 80_000
+    """The steps of the run."""
+    batch: Count = 16
+    """The rows of a batch, over all devices."""
+    ema: Decay = 0.0
+    """The decay of the parameters' running average; 0 is off."""
+    translator_from: str = ""
+    """A workdir whose translator is used and stays as it is."""
 
 
 class Eval(_Section):
     """Scores on held-out examples."""
 
-    every: Count = Field(2000, description="The steps between evaluations on validation data.")
-    batch: Count = Field(16, description="The rows of a batch, over all devices.")
-    label_size: Annotated[int, Field(ge=-1, le=8192)] = Field(
-        512,
-        description="The side at which scores are counted; 0 is data.size, and -1 the labels' "
-        "original size.",
-    )
-    split: str = Field("test", description="The split that --mode evaluate scores.")
-    dataset: str = Field(
-        "",
-        description="What --mode evaluate scores: NAME/CONFIG, several with commas, or NAME/*; "
-        "the run's own where empty.",
-    )
-    flip: bool = Field(
-        False, description="Whether --mode evaluate averages with the mirrored input."
-    )
-    boundary_tolerance: Annotated[int, Field(ge=-1)] = Field(
-        2, description="The tolerance of the boundary F1 in pixels of the label; -1 is none."
-    )
-    pictures: Count = Field(8, description="The examples on the picture of --mode evaluate.")
+    every: Count = 2000
+    """The steps between evaluations on validation data."""
+    batch: Count = 16
+    """The rows of a batch, over all devices."""
+    label_size: Annotated[int, Field(ge=-1, le=8192)] = 512
+    """The side at which scores are counted; 0 is data.size, and -1 the labels' original
+    size."""
+    split: str = "test"
+    """The split that --mode evaluate scores."""
+    dataset: str = ""
+    """What --mode evaluate scores: NAME/CONFIG, several with commas, or NAME/*; the run's own
+    where empty."""
+    flip: bool = False
+    """Whether --mode evaluate averages with the mirrored input."""
+    boundary_tolerance: Annotated[int, Field(ge=-1)] = 2
+    """The tolerance of the boundary F1 in pixels of the label; -1 is none."""
+    pictures: Count = 8
+    """The examples on the picture of --mode evaluate."""
 
 
 class Log(_Section):
     """What a run writes for people."""
 
-    every: Count = Field(50, description="The steps between lines of metrics.jsonl.")
-    pictures_every: Count = Field(2000, description="The steps between pictures in TensorBoard.")
+    every: Count = 50
+    """The steps between lines of metrics.jsonl."""
+    pictures_every: Count = 2000
+    """The steps between pictures in TensorBoard."""
 
 
 class Checkpoint(_Section):
     """What a run keeps."""
 
-    every: Count = Field(1000, description="The steps between checkpoints.")
-    keep: Count = Field(
-        2, description="The latest checkpoints that stay; the best one stays besides."
-    )
-    best: str = Field(
-        "",
-        description="The route whose mean F1 on validation data chooses the best checkpoint; the "
-        "first that the networks have of fusion, rgb and depth where empty.",
-    )
+    every: Count = 1000
+    """The steps between checkpoints."""
+    keep: Count = 2
+    """The latest checkpoints that stay; the best one stays besides."""
+    best: str = ""
+    """The route whose mean F1 on validation data chooses the best checkpoint; the first that
+    the networks have of fusion, rgb and depth where empty."""
 
 
 class Config(_Section):
     """All values of a run, frozen."""
 
-    seed: Steps = Field(0, description="The seed of parameters, order and augmentation.")
-    devices: Annotated[int, Field(ge=0)] = Field(
-        0, description="The devices in the mesh; 0 is all that JAX sees."
-    )
+    seed: Steps = 0
+    """The seed of parameters, order and augmentation."""
+    devices: Annotated[int, Field(ge=0)] = 0
+    """The devices in the mesh; 0 is all that JAX sees."""
     data: Data = Data()
     augment: Augment = Augment()
     model: Model = Model()
@@ -351,6 +341,11 @@ def expected(key: str) -> str:
         return "at least one number above 0"  # augment.scales
     kind = {int: "a whole number", float: "a number", bool: "True or False", str: "a text"}
     return kind[field.annotation] + (f" in {interval(key)}" if interval(key) else "")
+
+
+def sentence(key: str) -> str:
+    """What a key means."""
+    return " ".join(FIELDS[key].description.split())
 
 
 def default() -> ml_collections.ConfigDict:
@@ -565,7 +560,7 @@ def documentation() -> str:
         for key in keys:
             field = FIELDS[key]
             shown = f"{field.default:g}" if type(field.default) is float else repr(field.default)
-            lines.append(f"| `{key}` | `{shown}` | {expected(key)} | {field.description} |")
+            lines.append(f"| `{key}` | `{shown}` | {expected(key)} | {sentence(key)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -29,6 +29,7 @@ from faceparse_jax.config import (
     documentation,
     expected,
     parse,
+    sentence,
     stored,
 )
 from faceparse_jax.data import augment
@@ -119,10 +120,10 @@ def test_the_documentation_of_the_keys_is_that_of_the_code():
 
 def test_the_documentation_names_every_key_with_its_default_and_values():
     lines = documentation().splitlines()
-    for key, field in FIELDS.items():
+    for key in FIELDS:
         (line,) = (line for line in lines if line.startswith(f"| `{key}` |"))
-        assert line.endswith(f"| {expected(key)} | {field.description} |")
-        assert field.description.endswith(".")
+        assert line.endswith(f"| {expected(key)} | {sentence(key)} |")
+        assert sentence(key).endswith(".")
 
 
 def test_a_config_becomes_typed_values_and_json_and_comes_back():
