@@ -98,7 +98,7 @@ def main() -> None:
                 networks = networks or variables
                 scoring = Scoring(job.train_split.scheme.num_classes)
                 counts, _ = counting.count(
-                    counting.make_eval_step(job.nets, scoring, job.mesh),
+                    counting.make_eval_step(job.system, scoring, job.mesh),
                     sharding.replicate(networks, job.mesh),
                     job.validation_batches(),
                     job.mesh,

@@ -279,7 +279,7 @@ class Config(_Section):
         """The values as JSON has them, nested."""
         return self.model_dump(mode="json")
 
-    def replaced(self, **sections: Mapping[str, Any]) -> "Config":
+    def replaced(self, **sections: Any) -> "Config":
         """A copy with other values; a section is given as the keys of it that change."""
         values = self.model_dump()
         for name, value in sections.items():

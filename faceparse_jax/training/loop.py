@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from faceparse_jax.checkpoints.store import Checkpoints
-from faceparse_jax.config import differing
+from faceparse_jax.config import Configs, differing
 from faceparse_jax.errors import InputError, Stopped
 from faceparse_jax.evaluation import counting
 from faceparse_jax.evaluation.pictures import examples_picture
@@ -19,7 +19,7 @@ from faceparse_jax.models.system import predict
 from faceparse_jax.runtime import records, sharding
 from faceparse_jax.training.guard import NON_FINITE, Watch, signals
 from faceparse_jax.training.logs import Logs
-from faceparse_jax.training.setup import accept, training_inputs
+from faceparse_jax.training.setup import accept, example_rows, training_inputs
 from faceparse_jax.training.tally import Tally
 
 # Keys that may change between the runs of one workdir: they do not touch the training.
@@ -62,14 +62,14 @@ def claim_workdir(workdir: pathlib.Path, config: dict[str, Any], write: bool = T
             ) from error  # fmt: skip
 
 
-def train(config, workdir: pathlib.Path) -> dict[str, float]:
+def train(config: Configs, workdir: pathlib.Path) -> dict[str, float]:
     """Trains, or resumes, the run of `config` in `workdir`.
 
     Returns:
         The scalars of the last evaluation on validation data.
 
     Raises:
-        InputError: what `job.accept` refuses; a workdir of another run.
+        InputError: what `setup.accept` refuses; a workdir of another run.
         NonFiniteError: a loss that is NaN or infinite.
         Stopped: SIGTERM or SIGINT came, and the state was saved.
     """
@@ -97,7 +97,7 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
     # 4. The loop. Numbers leave the device where something is written only.
     key = job.key()
     last_scores: dict[str, float] = {}
-    total = config.train.steps
+    total, rows = config.train.steps, config.train.batch + config.data.paired_rows
     ids = functools.partial(job.data.split_ids, job.train_split)
     watch = Watch(workdir, ids, lead)
     tally = Tally(scheme.classes, meta.get("seen"))
@@ -113,12 +113,12 @@ def train(config, workdir: pathlib.Path) -> dict[str, float]:
             with jax.transfer_guard("disallow"):
                 state, scalars = train_step(state, inputs, key)
             tally.add(scalars.pop("seen"))
-            watch.add(number, scalars, batch["index"])
+            watch.add(number, scalars, example_rows(batch))
 
             if number % config.log.every == 0 or number == total:
                 numbers = {k: float(v) for k, v in jax.device_get(scalars).items()}
                 seconds = max(time.monotonic() - since, 1e-9)
-                speed = (number - since_step) * config.train.batch / seconds
+                speed = (number - since_step) * rows / seconds
                 numbers["images_per_second"] = speed
                 logs.scalars(number, numbers | tally.scalars())
                 rate = max(v for k, v in numbers.items() if k.startswith("rate/"))

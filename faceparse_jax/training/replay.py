@@ -13,7 +13,7 @@ from faceparse_jax.errors import InputError
 from faceparse_jax.evaluation.pictures import training_picture
 from faceparse_jax.runtime import records, sharding
 from faceparse_jax.training.guard import NON_FINITE
-from faceparse_jax.training.setup import accept, training_inputs
+from faceparse_jax.training.setup import accept, example_rows, training_inputs
 
 _SHOWN = 8
 
@@ -65,16 +65,17 @@ def replay(workdir: pathlib.Path, overrides=None) -> dict[str, float]:
         numbers = {k: float(v) for k, v in jax.device_get(scalars).items()}
         shown = {k: v for k, v in numbers.items() if k.startswith(("loss", "gradient_norm/"))}
         print(f"step {number}  " + "  ".join(f"{k} {v:.4g}" for k, v in shown.items()))
-    ids = job.data.split_ids(job.train_split, batch["index"])
+    ids = job.data.split_ids(job.train_split, example_rows(batch))
     bad = [name for name, value in numbers.items() if not math.isfinite(value)]
     print("not finite: " + (", ".join(bad) or "nothing this time; was it another machine?"))
     print(f"examples: {', '.join(ids)}")
     if sharding.is_lead():
         target = workdir / "replay" / f"step_{record['step']}"
         target.parent.mkdir(exist_ok=True)
-        np.savez_compressed(target.with_suffix(".npz"), **batch)
-        rows = min(_SHOWN, len(ids))
-        head = {k: v[:rows] for k, v in batch.items()} | {"mask": np.ones(rows, bool)}
+        np.savez_compressed(target.with_suffix(".npz"), **records.flat(batch))
+        rows = min(_SHOWN, len(batch["index"]))
+        head = {k: v[:rows] for k, v in batch.items() if k != "paired"}
+        head["mask"] = np.ones(rows, bool)
         picture = training_picture(head, {}, job.train_split.scheme, rows)
         Image.fromarray(picture).save(target.with_suffix(".png"))
         print(f"written: {target}.npz and .png")

@@ -224,6 +224,12 @@ def training_inputs(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return read
 
 
+def example_rows(batch: Batch) -> np.ndarray:
+    """The rows of the training split that a batch, and its paired batch, hold, i32 [n]."""
+    parts = [batch, batch["paired"]] if "paired" in batch else [batch]
+    return np.concatenate([part["index"] for part in parts])
+
+
 def _with_translator(state: TrainState, workdir: pathlib.Path, mesh: Mesh) -> TrainState:
     """The state with the translator of another run's last checkpoint.
 

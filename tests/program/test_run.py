@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from faceparse_jax.checkpoints import store
+from faceparse_jax.config import stored
 from faceparse_jax.data.scarcity import hashed
 from faceparse_jax.errors import InputError
 from faceparse_jax.evaluation import evaluate
 from faceparse_jax.prediction.files import load, predict_files
-from faceparse_jax.runtime import records
 from faceparse_jax.training import logs
 from faceparse_jax.training.loop import train
 from tests.support import dummy_archives
@@ -124,7 +124,7 @@ def test_a_run_without_a_key_keeps_what_it_did(data_dir, tmp_path):
     older = json.loads(config.to_json())
     del older["loss"]["mutual_mean"]
     assert config.loss.mutual_mean == "classes"
-    assert records.stored_config(older, "here", "none").loss.mutual_mean == "pixels"
+    assert stored(older, "here", "none").loss.mutual_mean == "pixels"
     (tmp_path / "config.json").write_text(json.dumps(older))
     with pytest.raises(InputError, match=r"loss.mutual_mean='pixels' \(now 'classes'\)"):
         train(config, tmp_path)
