@@ -4,13 +4,22 @@ import socket
 import time
 
 from faceparse_jax.errors import InputError
+from faceparse_jax.runtime.command_line import Flag
 
 AUTO = "auto"
-_TIMEOUT = 300  # seconds that a process waits for the others
+FLAGS = (
+    Flag("coordinator", str, None, f"Several processes: HOST:PORT of process 0, or {AUTO}."),
+    Flag("processes", int, None, "How many processes the run has."),
+    Flag("process", int, None, "The number of this process, from 0."),
+    Flag("coordinator_timeout", int, 300, "Seconds that a process waits for the others."),
+)
+"""Of the modes that several processes can share."""
 
 
-def join(coordinator: str, processes: int, process: int, timeout: int = _TIMEOUT) -> None:
-    """Joins the run's other processes; returns when all are there.
+def join(
+    coordinator: str | None, processes: int | None, process: int | None, coordinator_timeout: int
+) -> None:
+    """Joins the run's other processes, where the flags name some; returns when all are there.
 
     Call it before anything asks JAX for its devices.
 
@@ -19,19 +28,21 @@ def join(coordinator: str, processes: int, process: int, timeout: int = _TIMEOUT
             (TPU pods, SLURM, Open MPI, GKE) and the numbers with it.
         processes: how many there are.
         process: the number of this one, from 0.
-        timeout: seconds; where it is over and process 0 waits in vain for another one, JAX
-            ends it with status 134.
+        coordinator_timeout: seconds; where they are over and process 0 waits in vain for another
+            one, JAX ends it with status 134.
 
     Raises:
         InputError: the flags do not fit together, or nothing answers at the address.
     """
+    if coordinator is processes is process is None:
+        return
     import jax
 
     if coordinator == AUTO:
-        if (processes, process) != (0, -1):
+        if (processes, process) != (None, None):
             raise _wrong(coordinator, processes, process)
         try:
-            jax.distributed.initialize(initialization_timeout=timeout)
+            jax.distributed.initialize(initialization_timeout=coordinator_timeout)
         except (ValueError, RuntimeError) as error:
             raise InputError(
                 "--coordinator=auto",
@@ -40,19 +51,23 @@ def join(coordinator: str, processes: int, process: int, timeout: int = _TIMEOUT
                 "give --coordinator=HOST:PORT --processes=N --process=I on each host",
             ) from error
         return
-    host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdigit() or not 0 <= process < processes:
+    host, _, port = (coordinator or "").rpartition(":")
+    numbered = None not in (processes, process) and 0 <= process < processes
+    if not host or not port.isdigit() or not numbered:
         raise _wrong(coordinator, processes, process)
     if process:
         # JAX would end this process with a stack trace.
-        _wait_for(host, int(port), timeout)
-    jax.distributed.initialize(coordinator, processes, process, initialization_timeout=timeout)
+        _wait_for(host, int(port), coordinator_timeout)
+    jax.distributed.initialize(
+        coordinator, processes, process, initialization_timeout=coordinator_timeout
+    )
 
 
-def _wrong(coordinator: str, processes: int, process: int) -> InputError:
+def _wrong(coordinator: str | None, processes: int | None, process: int | None) -> InputError:
+    given = (coordinator, processes, process)
     return InputError(
         "--coordinator, --processes, --process",
-        f"{coordinator!r}, {processes}, {process}",
+        ", ".join("nothing" if value is None else str(value) for value in given),
         "HOST:PORT with --processes=N and --process=0..N-1, or auto with neither",
         "start the same command on every host, with its own --process",
     )

@@ -210,7 +210,7 @@ def test_evaluation_is_the_same_to_the_last_integer(data_dir, pair_run):
         (["--processes=2"], "--process=0..N-1"),
         (["--coordinator=localhost:1", "--processes=2", "--process=2"], "--process=0..N-1"),
         (["--coordinator=auto"], "a cluster that JAX knows"),
-        (["--coordinator=auto", "--mode=study"], "one process"),
+        (["--coordinator=auto", "--mode=study"], "--mode train or evaluate"),
     ],
 )
 def test_flags_that_do_not_fit_together_are_refused(flags, says, tmp_path, monkeypatch):
@@ -226,4 +226,4 @@ def test_nobody_at_the_address():
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         with pytest.raises(InputError, match="no answer within 0 s"):
-            hosts.join(f"127.0.0.1:{port}", 2, 1, timeout=0)
+            hosts.join(f"127.0.0.1:{port}", 2, 1, coordinator_timeout=0)

@@ -1,0 +1,28 @@
+"""`--mode study`."""
+
+import pathlib
+
+from ml_collections import ConfigDict
+
+from faceparse_jax.runtime.command_line import Mode, config_flag
+
+
+def _study(workdir: pathlib.Path, *, config: ConfigDict) -> None:
+    from faceparse_jax.checkpoints.store import told_full_disk
+    from faceparse_jax.studies.study import run_study
+
+    with told_full_disk(workdir):
+        run_study(config, workdir)
+
+
+STUDY = Mode(
+    "study",
+    "Trains and scores the runs of a study, those that are not finished, and writes its tables.",
+    _study,
+    (
+        config_flag(
+            "A study's file; --config.base.KEY=VALUE behind it sets a key of its runs.",
+            needed="--config configs/studies/synthetic.py or another file of configs/studies/",
+        ),
+    ),
+)
