@@ -1,11 +1,4 @@
-"""Prediction from files, and from Python:
-
-from faceparse_jax.prediction.files import load
-
-parser = load("runs/demo/run")
-result = parser(image=photo)
-result.label, result.confidence, result.depth, result.source
-"""
+"""Prediction from files to files."""
 
 import collections
 import json
@@ -22,10 +15,8 @@ from faceparse_jax.errors import InputError, few
 from faceparse_jax.images import read_depth, read_image
 from faceparse_jax.images.draw import colour_depth, prediction_picture
 from faceparse_jax.prediction.inputs import Input, Place, find_inputs
-from faceparse_jax.prediction.parser import OUTPUTS, Pair, Parser, Result, check_pair, load
+from faceparse_jax.prediction.parser import Pair, Parser, Result, check_pair
 from faceparse_jax.runtime.provenance import code_version
-
-__all__ = ["OUTPUTS", "Parser", "Result", "load", "predict_files"]
 
 RECORD = "predictions.json"
 _KINDS = ("label.png", "overlay.png", "depth.png", "probabilities.npz")
@@ -55,7 +46,7 @@ def predict_files(
     Args:
         images, depths: a file or a folder each.
         out: folder to write to; made if need be.
-        output: one of `OUTPUTS`, in place of the best that each input allows.
+        output: one of `parser.OUTPUTS`, in place of the best that each input allows.
 
     Returns:
         What ``predictions.json`` holds.

@@ -18,7 +18,8 @@ from faceparse_jax.config import parse
 from faceparse_jax.errors import InputError
 from faceparse_jax.labels import CELEBAMASK_HQ
 from faceparse_jax.models.system import build
-from faceparse_jax.prediction.files import load, predict_files
+from faceparse_jax.prediction.files import predict_files
+from faceparse_jax.prediction.parser import load
 from faceparse_jax.training import optim
 from faceparse_jax.training.setup import init_state
 from tests.support.known_parser import bands, depth_like, make_parser
@@ -212,7 +213,8 @@ def workdir(tmp_path_factory):
 
 def test_prediction_from_a_checkpoint_needs_no_tensorflow(workdir, photos):
     script = (
-        "import sys, pathlib; from faceparse_jax.prediction.files import load, predict_files;"
+        "import sys, pathlib; from faceparse_jax import load;"
+        "from faceparse_jax.prediction.files import predict_files;"
         "run, images, depths, out = sys.argv[1:];"
         "predict_files(load(run), images, depths, out);"
         "assert 'jax' in sys.modules; print('tensorflow' in sys.modules)"

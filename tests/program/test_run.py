@@ -12,7 +12,8 @@ from faceparse_jax.config import stored
 from faceparse_jax.data.scarcity import hashed
 from faceparse_jax.errors import InputError
 from faceparse_jax.evaluation import evaluate
-from faceparse_jax.prediction.files import load, predict_files
+from faceparse_jax.prediction.files import predict_files
+from faceparse_jax.prediction.parser import load
 from faceparse_jax.training import logs
 from faceparse_jax.training.loop import train
 from tests.support import dummy_archives

@@ -7,7 +7,7 @@ import numpy as np
 from faceparse_jax.images.normalise import normalise_image
 from faceparse_jax.labels import CELEBAMASK_HQ
 from faceparse_jax.models.system import System
-from faceparse_jax.prediction.files import Parser
+from faceparse_jax.prediction.parser import Parser
 
 SIZE = 32
 COLOURS = np.array(CELEBAMASK_HQ.colours, np.uint8)
