@@ -17,8 +17,11 @@ from faceparse_jax import __version__
 @functools.cache
 def code_version() -> str:
     """Package version plus the commit of its checkout, ``-dirty`` where it has changes."""
-    here = pathlib.Path(__file__).parent
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
+    checkout = pathlib.Path(__file__).parents[2]
+    # An installed package may lie within somebody's repository, whose commits are not its own.
+    if not (checkout / ".git").exists():
+        return __version__
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         commit = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
         return f"{__version__}+{commit.stdout.strip()}"
