@@ -296,6 +296,6 @@ CASES = [
     _predict("a record of predictions without any", "predictions.json", "--image={folder}/a.png",
              make=files(a_png=PHOTO, out__predictions_json='{"written_by": "faceparse_jax"}')),
     _export("no heads", "at least one head", "--count=0", "--sheet"),
-    _export("a side of 0", "16 to 8192", "--size=0"),
+    _export("a side of 0", "64 to 512", "--size=0"),
     _export("a file in the way", "--out", make=files(out="x")),
 ]  # fmt: skip
