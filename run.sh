@@ -26,29 +26,38 @@ find_python() {
   fail "python3: found $(python3 --version 2>&1 || true), expected Python 3.11 to 3.$1; next: install it, or name it with PYTHON=/path/to/python3.11"
 }
 
-# install_into FOLDER LAST REQUIREMENTS [CONSTRAINTS]
+# make_venv FOLDER LAST
+make_venv() {
+  # A venv that failed half-way has a python and no pip.
+  if "$1/bin/python" -m pip --version >/dev/null 2>&1; then return; fi
+  local base
+  base=$(find_python "$2")
+  "$base" -m venv "$1" ||
+    fail "venv: found none, expected Python's venv module; next: install python3-venv"
+}
+
+# install_into FOLDER LAST REQUIREMENTS [FILE...]: anew where one of these files has changed
 install_into() {
-  local stamp=$1/requirements.sha256 want base
+  local stamp=$1/requirements.sha256 want
   want=$(cat "${@:3}" | sha256sum)
   if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then return; fi
-  # A venv that failed half-way has a python and no pip.
-  if ! "$1/bin/python" -m pip --version >/dev/null 2>&1; then
-    base=$(find_python "$2")
-    "$base" -m venv "$1" ||
-      fail "venv: found none, expected Python's venv module; next: install python3-venv"
-  fi
+  make_venv "$1" "$2"
   echo "installing $3 into $1 (some minutes)"
-  "$1/bin/python" -m pip install --quiet --disable-pip-version-check -r "$3" ${4:+-c "$4"}
+  "$1/bin/python" -m pip install --quiet --disable-pip-version-check -r "$3"
   echo "$want" >"$stamp"
 }
 
-install() { install_into "$venv" 13 requirements.txt constraints.txt; }
+install() { install_into "$venv" 13 requirements.txt constraints.txt pyproject.toml; }
 
 lock() {
-  install_into "$venv" 13 requirements.txt  # without the constraints that it replaces
+  make_venv "$venv" 13
+  # Without the constraints, which this replaces.
+  "$python" -m pip install --quiet --disable-pip-version-check -e '.[data,study,test]'
   {
-    echo "# Versions of everything that requirements.txt brings along; written by ./run.sh lock."
-    "$python" -m pip list --format=freeze --exclude pip --exclude setuptools --exclude wheel
+    echo "# Exact versions of all that pyproject.toml asks for and brings along, with its extras;"
+    echo "# written by ./run.sh lock from the environment."
+    "$python" -m pip list --format=freeze --exclude-editable --exclude pip --exclude setuptools \
+      --exclude wheel
   } >constraints.txt.new
   mv constraints.txt.new constraints.txt
 }

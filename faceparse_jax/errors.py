@@ -25,6 +25,16 @@ class InputError(Exception):
         self.next_step = next_step
 
 
+def not_installed(what: str, module: str | None, extra: str) -> InputError:
+    """What to tell where a module is missing that one of the package's extras brings."""
+    return InputError(
+        what,
+        f"no module {module}",
+        f"what the extra {extra!r} of faceparse_jax brings",
+        f"pip install 'faceparse_jax[{extra}]', or in a checkout pip install -e '.[{extra}]'",
+    )
+
+
 class NonFiniteError(InputError):
     """A term of the loss was NaN or infinite."""
 

@@ -1,9 +1,14 @@
 """What a user imports, and what an installation of the package brings."""
 
+import ast
+import itertools
 import subprocess
 import sys
+import tomllib
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import faceparse_jax
 from faceparse_jax.prediction import parser
@@ -29,3 +34,117 @@ def test_the_package_alone_brings_no_jax():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def imported(*patterns: str) -> set[str]:
+    """The modules of others that files of the repository import, also within functions."""
+    own = {"faceparse_jax", "tfds_builders", "configs"}
+    found = set()
+    for path in (path for pattern in patterns for path in ROOT.glob(pattern)):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module]
+            found |= {name.partition(".")[0] for name in names}
+    return found - own - sys.stdlib_module_names
+
+
+# The modules of the distributions whose names are others.
+MODULES = {
+    "absl-py": "absl",
+    "annotated-types": "annotated_types",
+    "ml-collections": "ml_collections",
+    "orbax-checkpoint": "orbax",
+    "pillow": "PIL",
+    "tensorflow-cpu": "tensorflow",
+    "tensorflow-datasets": "tensorflow_datasets",
+}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+ASKED = {"": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}
+
+
+def modules(extra: str) -> set[str]:
+    names = [Requirement(line).name for line in ASKED[extra]]
+    return {MODULES.get(name, name) for name in names}
+
+
+# What needs more than the package alone brings.
+OF_DATA = ["tfds_builders/**/*.py", "faceparse_jax/data/tfds_*.py"]
+OF_STUDIES = ["faceparse_jax/studies/*.py"]
+OF_DEPTH = ["faceparse_jax/data/make_depth.py", "faceparse_jax/data/face_mesh.py"]
+
+
+def test_every_module_comes_with_the_package_or_with_the_extra_of_its_place():
+    special = {path for pattern in OF_DATA + OF_STUDIES + OF_DEPTH for path in ROOT.glob(pattern)}
+    others = [path for path in ROOT.glob("faceparse_jax/**/*.py") if path not in special]
+    for extra, patterns in {
+        "": [str(path.relative_to(ROOT)) for path in others],
+        "data": OF_DATA,
+        "study": OF_STUDIES,
+    }.items():
+        missing = imported(*patterns) - modules("") - modules(extra)
+        assert not missing, f"the extra {extra!r} brings no {', '.join(sorted(missing))}"
+    depth = (ROOT / "requirements-depth.txt").read_text().splitlines()
+    brought = {Requirement(line).name for line in depth if line and line[0] != "#"}
+    assert imported(*OF_DEPTH) <= {MODULES.get(name, name) for name in brought}
+
+
+def test_nothing_is_asked_for_that_nothing_imports():
+    assert modules("") <= imported("faceparse_jax/**/*.py")
+    # importlib_resources is imported by tensorflow-datasets alone.
+    assert modules("data") <= imported(*OF_DATA) | {"importlib_resources"}
+    assert modules("study") <= imported(*OF_STUDIES)
+
+
+def test_the_exact_versions_lie_in_the_ranges():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    exact = dict(line.split("==") for line in lines if not line.startswith("#"))
+    exact = {canonicalize_name(name): version for name, version in exact.items()}
+    for requirement in map(Requirement, itertools.chain(*ASKED.values())):
+        found = exact.get(canonicalize_name(requirement.name))
+        assert found, f"constraints.txt has no {requirement.name}; next: ./run.sh lock"
+        assert found in requirement.specifier, f"{requirement}: found {found} in constraints.txt"
+        bounds = {part.operator for part in requirement.specifier}
+        assert bounds == {">=", "<"}, f"{requirement}: expected a range"
+
+
+def test_running_needs_no_extra():
+    """To predict, to train on arrays, to evaluate; scipy comes with JAX."""
+    absent = set().union(*(modules(extra) for extra in ASKED if extra)) - {"scipy"}
+    code = (
+        "import sys\n"
+        f"sys.modules.update(dict.fromkeys({sorted(absent)}))\n"
+        "from faceparse_jax.main import STUDY\n"
+        "from faceparse_jax import load\n"
+        "from faceparse_jax.data import reader\n"
+        "from faceparse_jax.evaluation import evaluate\n"
+        "from faceparse_jax.prediction import files\n"
+        "from faceparse_jax.training import loop, replay\n"
+        "reader.module('arrays')\n"
+        "try: STUDY.run(None, config=None)\n"
+        "except Exception as error: print(error)\n"
+        "try: reader.module('tfds')\n"
+        "except Exception as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    study, data = done.stdout.splitlines()
+    assert "no module matplotlib" in study
+    assert "pip install 'faceparse_jax[study]'" in study
+    assert "no module tensorflow" in data
+    assert "pip install 'faceparse_jax[data]'" in data
+
+
+def test_the_builders_need_the_data_extra():
+    code = (
+        "import sys\n"
+        "sys.modules.update(tensorflow=None, tensorflow_datasets=None)\n"
+        "from tfds_builders import build\n"
+        "print(build.main(['--list']))\n"
+        "print(build.main(['--name=lapa_d', '--manual_dir=.', '--check']))\n"
+        "from faceparse_jax.data import decode\n"
+        "print(decode.main(['--name=lapa_d', '--config=official', '--size=64']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "2\n2\n2\n", done.stderr
+    assert done.stderr.count("pip install 'faceparse_jax[data]'") == 3

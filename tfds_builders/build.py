@@ -21,7 +21,7 @@ import tempfile
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
-from faceparse_jax.errors import InputError
+from faceparse_jax.errors import InputError, not_installed
 
 EXIT_BAD_INPUT = 2
 EXIT_STOPPED = 130
@@ -38,7 +38,7 @@ def builder_class(name: str) -> type:
     """The TFDS builder of that name.
 
     Raises:
-        InputError: no such builder.
+        InputError: no such builder, or no TFDS.
     """
     if name not in names():
         raise InputError(
@@ -47,7 +47,10 @@ def builder_class(name: str) -> type:
             f"one of {', '.join(names())}",
             "run python -m tfds_builders.build --list",
         )
-    return importlib.import_module(f"tfds_builders.{name}.{name}_dataset_builder").Builder
+    try:
+        return importlib.import_module(f"tfds_builders.{name}.{name}_dataset_builder").Builder
+    except ModuleNotFoundError as error:
+        raise not_installed("tfds_builders", error.name, "data") from error
 
 
 def list_builders() -> None:

@@ -19,7 +19,7 @@ import tqdm
 
 from faceparse_jax.config import inside, interval
 from faceparse_jax.data.splits import Split
-from faceparse_jax.errors import InputError
+from faceparse_jax.errors import InputError, not_installed
 
 EXIT_BAD_INPUT, EXIT_STOPPED = 2, 130
 
@@ -28,10 +28,13 @@ def write(name: str, config: str, data_dir: pathlib.Path, size: int) -> list[pat
     """Writes the arrays of every split and returns their folders; finished ones are kept.
 
     Raises:
-        InputError: the dataset is not prepared, or the disk is full.
+        InputError: the dataset is not prepared, the disk is full, or there is no TensorFlow.
     """
     # Here, so that --help answers without TensorFlow.
-    from faceparse_jax.data import arrays_reader, tfds_reader
+    try:
+        from faceparse_jax.data import arrays_reader, tfds_reader
+    except ModuleNotFoundError as error:
+        raise not_installed("faceparse_jax.data.decode", error.name, "data") from error
 
     written = []
     for split in tfds_reader.open_splits(name, config, data_dir):

@@ -7,7 +7,7 @@ TensorFlow is imported unless its files are read.
 import importlib
 from types import ModuleType
 
-from faceparse_jax.errors import InputError
+from faceparse_jax.errors import InputError, not_installed
 
 _MODULES = {"tfds": "faceparse_jax.data.tfds_reader", "arrays": "faceparse_jax.data.arrays_reader"}
 
@@ -28,9 +28,5 @@ def module(kind: str) -> ModuleType:
     try:
         return importlib.import_module(_MODULES[kind])
     except ModuleNotFoundError as error:
-        raise InputError(
-            f"config.data.source {kind!r}",
-            f"no module {error.name}",
-            "what requirements.txt lists",
-            "install it, or read decoded files: --config.data.source=arrays",
-        ) from error
+        what = f"config.data.source {kind!r} (--config.data.source=arrays reads decoded files)"
+        raise not_installed(what, error.name, "data") from error

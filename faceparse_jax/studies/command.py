@@ -1,13 +1,19 @@
 """`--mode study`."""
 
+import importlib.util
 import pathlib
 
 from ml_collections import ConfigDict
 
+from faceparse_jax.errors import not_installed
 from faceparse_jax.runtime.command_line import Mode, config_flag
 
 
 def _study(workdir: pathlib.Path, *, config: ConfigDict) -> None:
+    # The last of a study would fail without them, the tables and the plot.
+    for module in ("matplotlib", "scipy"):
+        if not importlib.util.find_spec(module):
+            raise not_installed("--mode study", module, "study")
     from faceparse_jax.checkpoints.store import told_full_disk
     from faceparse_jax.studies.study import run_study
 
