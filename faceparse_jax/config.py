@@ -377,7 +377,7 @@ def parse(config: Configs) -> Config:
             f"a config without {', '.join(missing[:5])}"
             + (f" and {len(missing) - 5} more" if len(missing) > 5 else ""),
             "every key of faceparse_jax/config.py",
-            "start the file with config = base.get_config(), as those of configs/ do",
+            "start the file with config = faceparse_jax.config.default(), as configs/base.py does",
         )
     if unknown := sorted(given - known):
         raise InputError(

@@ -1,12 +1,13 @@
-"""What the README and the pages of docs tell a user to type."""
+"""What the README, the pages of docs and those of the builders tell a user to type."""
 
 import pytest
 
 from tests.support import pages
 from tests.support.places import ROOT
 
-PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
-PAGES += sorted(ROOT.glob("tfds_builders/*/README.md"))
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("tfds_builders/*/README.md"))]
+# The commands of results are those of the revisions that the page names.
+PAGES += sorted(set(ROOT.glob("docs/*.md")) - {ROOT / "docs" / "results.md"})
 TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in PAGES}
 COMMANDS = [(page, line) for page, text in TEXTS.items() for line in pages.commands(text)]
 MENTIONS = [(page, line) for page, text in TEXTS.items() for line in pages.mentions(text)]
@@ -32,7 +33,7 @@ def test_the_readme_has_what_is_checked():
 
 TRAIN = "python -m faceparse_jax.main --workdir runs/one --config configs/lapa_d.py"
 PAGE = """
-Text with `python -m faceparse_jax.labels`, `--config.optim.rate=0.5`, `data.size` and
+Text with `python -m faceparse_jax.labels`, `--config.optim.rate=0.5`, `--config.KEY=1` and
 `python -m tfds_builders.build --name helen_d
 --manual_dir D [--config relabelled] [--check]` or `pip install ".[data]"`.
 
@@ -79,6 +80,8 @@ def test_what_is_short_runs(capsys):
         (f"{TRAIN} --image photo.jpg", "--mode predict"),
         (f"{TRAIN} --config.optim.rat=1", "rat"),
         (f"{TRAIN} --config.train.steps=many", "many"),
+        (f"{TRAIN} --config.train.steps=-1", "config.train.steps"),
+        (f"{TRAIN} --config.loss.mutual_mean=faces", "'classes' or 'pixels'"),
         (f"{TRAIN} --mode tune", "tune"),
         ("faceparse --mode predict --workdir runs/one --image a.jpg", "--out"),
         ("python -m faceparse_jax.main --workdir r --config configs/ffhq.py", "configs/ffhq.py"),

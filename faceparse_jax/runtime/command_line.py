@@ -169,8 +169,8 @@ def _parsed(values: flags.FlagValues, words: Sequence[str], known_only: bool = F
         raise InputError(
             "the command line, or the file of --config",
             kind + " ".join(told.split()),
-            "flags that --help lists, and keys of configs/base.py",
-            f"run {COMMAND} --help, and see configs/base.py for the keys",
+            "flags that --help lists, and keys that the config has",
+            f"run {COMMAND} --help, or python -m faceparse_jax.config for the keys",
         ) from error
 
 

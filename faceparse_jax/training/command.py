@@ -31,7 +31,8 @@ TRAIN = Mode(
     (
         config_flag(
             "The experiment, a file of configs/ or one of your own.",
-            needed="--config configs/synthetic_heads.py or another file of configs/",
+            needed="--config configs/synthetic_heads.py, another file of configs/, or one of your "
+            "own that starts from faceparse_jax.config.default()",
         ),
         *hosts.FLAGS,
     ),

@@ -23,7 +23,7 @@ from unittest import mock
 import numpy as np
 from PIL import Image
 
-from faceparse_jax import main
+from faceparse_jax import config, main
 from faceparse_jax.errors import InputError
 from faceparse_jax.prediction import parser
 from faceparse_jax.runtime import command_line
@@ -59,9 +59,10 @@ def mentions(page: str) -> list[str]:
 
     What stands in brackets may be left out. A module without words is named, not called.
     """
-    starts = (*(f"{name} " for name in (*_PYTHON, *_PIP, "faceparse")), "./run.sh", "--config.")
+    names = "|".join(map(re.escape, (*_PYTHON, *_PIP, "faceparse")))
+    command = re.compile(rf"(?:{names}) |\./run\.sh|--config\.[a-z]")
     spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", _FENCE.sub("", page))]
-    found = [re.sub(r" \[(.*?)\]", r" \1", span) for span in spans if span.startswith(starts)]
+    found = [re.sub(r" \[(.*?)\]", r" \1", span) for span in spans if command.match(span)]
     return [re.sub(r"^python -m (\S+)$", r"python -c 'import \1'", span) for span in found]
 
 
@@ -96,7 +97,9 @@ def check_command(line: str) -> None:
 
 def _check_main(line: str, words: Sequence[str]) -> None:
     try:
-        command_line.parse(words, main.MODES)
+        _, values = command_line.parse(words, main.MODES)
+        if values.get("config") and "arms" not in values["config"]:
+            config.parse(values["config"])
     except InputError as error:
         raise Wrong(f"{line}: {error}") from error
     except SystemExit:  # --help
@@ -105,15 +108,14 @@ def _check_main(line: str, words: Sequence[str]) -> None:
 
 def _check_overrides(line: str, words: Sequence[str]) -> None:
     for word in words:
-        config = _STUDY if word.startswith("--config.base.") else _CONFIG
-        mode = "study" if config is _STUDY else "train"
-        given = word if "=" in word else f"{word}={_value_of(config, word)}"
-        _check_main(line, [f"--mode={mode}", "--workdir=w", f"--config={config}", given])
+        mode, file = ("study", _STUDY) if word.startswith("--config.base.") else ("train", _CONFIG)
+        given = word if "=" in word else f"{word}={_value_of(file, word)}"
+        _check_main(line, [f"--mode={mode}", "--workdir=w", f"--config={file}", given])
 
 
-def _value_of(config: str, word: str) -> object:
+def _value_of(file: str, word: str) -> object:
     """The value that a key has, for an override that is named without one."""
-    value = runpy.run_path(config)["get_config"]()
+    value = runpy.run_path(file)["get_config"]()
     for key in word.removeprefix("--config.").split("."):
         value = value.get(key, "") if hasattr(value, "get") else ""
     return value
@@ -183,16 +185,16 @@ def _check_arguments(line: str, run, words: Sequence[str]) -> None:
             raise Wrong(f"{line}: {told.getvalue().splitlines()[-1]}") from end
 
 
-def _check_dataset(line: str, name: str | None, config: str | None) -> None:
+def _check_dataset(line: str, name: str | None, order: str | None) -> None:
     from tfds_builders import build
 
     if name is None:
         return
     if name not in build.names():
         raise Wrong(f"{line}: no dataset {name}")
-    configs = [known.name for known in build.builder_class(name).BUILDER_CONFIGS] if config else []
-    if config and config not in configs:
-        raise Wrong(f"{line}: {name} has {', '.join(configs)}, not {config}")
+    orders = [known.name for known in build.builder_class(name).BUILDER_CONFIGS] if order else []
+    if order and order not in orders:
+        raise Wrong(f"{line}: {name} has {', '.join(orders)}, not {order}")
 
 
 def check_python(code: str, folder: pathlib.Path) -> None:
