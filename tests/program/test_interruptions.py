@@ -115,7 +115,7 @@ def test_a_workdir_that_cannot_be_written_is_told(data_dir, tmp_path, monkeypatc
     def refuse(*_):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(loop.evaluate, "write_json", refuse)
+    monkeypatch.setattr(loop.records, "write", refuse)
     with pytest.raises(InputError, match="Permission denied, expected a folder to write to"):
         loop.claim_workdir(tmp_path / "run", small_config(data_dir).to_dict())
 
