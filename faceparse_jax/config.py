@@ -10,6 +10,7 @@ and docs/configuration.md is what this prints:
 import copy
 import itertools
 import json
+import shlex
 from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -40,8 +41,9 @@ def _ordered(points: tuple[tuple[int, float], ...]) -> tuple[tuple[int, float], 
 
 
 # JSON has lists for tuples.
-_Point = Annotated[tuple[Steps, Rate], pydantic.Strict(False)]
-Points = Annotated[tuple[_Point, ...], pydantic.AfterValidator(_ordered), pydantic.Strict(False)]
+_Listed = pydantic.BeforeValidator(lambda value: tuple(value) if type(value) is list else value)
+_Point = Annotated[tuple[Steps, Rate], _Listed]
+Points = Annotated[tuple[_Point, ...], pydantic.AfterValidator(_ordered), _Listed]
 Weight = Rate | Points
 """A number, or points (step, number) of a schedule that is linear between them."""
 
@@ -95,9 +97,14 @@ class Augment(_Section):
 
     crop: Side = 448
     """The side of the training crop in pixels."""
-    scales: Annotated[
-        tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1), pydantic.Strict(False)
-    ] = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
+    scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1), _Listed] = (
+        0.75,
+        1.0,
+        1.25,
+        1.5,
+        1.75,
+        2.0,
+    )
     """The factors of the random scale."""
     flip: Share = 0.5
     """The probability of mirroring."""
@@ -368,9 +375,10 @@ def parse(config: Configs) -> Config:
             do not go together; all faulty keys are named at once.
     """
     if isinstance(config, Config):
+        _check_together(config)
         return config
     values = config.to_dict()
-    given, known = flat(values).keys(), FIELDS.keys()
+    given, known = _by_key(values).keys(), FIELDS.keys()
     if missing := sorted(known - given):
         raise InputError(
             "--config",
@@ -397,13 +405,29 @@ def _validated(values: Mapping[str, Any]) -> Config:
     except pydantic.ValidationError as error:
         # A key may fail in several ways, such as a weight that is neither of its two forms.
         wrong = list(dict.fromkeys(_key(fault["loc"]) for fault in error.errors()))
-        found = flat(values)
+        found = _by_key(values)
         raise InputError(
             ", ".join(f"config.{key}" for key in wrong),
             ", ".join(repr(found[key]) for key in wrong),
             "; ".join(expected(key) for key in wrong),
-            "set " + " ".join(f"--config.{key}={FIELDS[key].default}" for key in wrong),
+            "set " + " ".join(f"--config.{key}={_typed(FIELDS[key].default)}" for key in wrong),
         ) from error
+
+
+def _by_key(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested values by key; what a key holds stays whole, whatever it is."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found |= {f"{name}.{key}": inner for key, inner in value.items()}
+        else:
+            found[name] = value
+    return found
+
+
+def _typed(value: Any) -> str:
+    """A value as one types it behind a flag."""
+    return shlex.quote(str(value))
 
 
 def _key(location: tuple[str | int, ...]) -> str:
@@ -504,20 +528,22 @@ def differing(
     ]
 
 
-def stored(values: Mapping[str, Any], where: str, next_step: str) -> Config:
-    """The config that a run was begun with, for what is done with its networks.
+def stored(values: Mapping[str, Any], where: str, next_step: str, trains: bool = False) -> Config:
+    """The config that a run was begun with.
 
-    Keys that are younger than the run have the value that changes nothing, see `completed`;
-    keys that only training read and that are gone since are left out.
+    Keys that are younger than the run have the value that changes nothing, see `completed`.
 
     Args:
         values: nested, as `Config.to_dict` gives them.
         where: what errors call it.
+        trains: whether its training is to be repeated. Else the keys that only training read,
+            and that are gone since, are left out.
 
     Raises:
         InputError: keys or values that a config does not take.
     """
-    found = {key: value for key, value in completed(values).items() if key not in _GONE}
+    left_out = frozenset() if trains else _GONE
+    found = {key: value for key, value in completed(values).items() if key not in left_out}
     if unknown := sorted(found.keys() - FIELDS.keys()):
         raise InputError(
             where,

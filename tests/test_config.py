@@ -158,6 +158,8 @@ def test_a_run_of_an_earlier_version_opens_without_the_keys_that_are_gone():
     config = stored(values, "runs/old", "next")
     assert config.loss.mutual_mean == "pixels"  # what runs did before there was the key
     assert config.data.paired_rows == 0
+    with pytest.raises(InputError, match=r"loss\.drawn_rows, loss\.mutual_kind"):
+        stored(values, "runs/old", "next", trains=True)
     values["loss"]["sharpness"] = 1.0
     with pytest.raises(InputError, match=r"runs/old: found a config with loss\.sharpness"):
         stored(values, "runs/old", "next")

@@ -41,7 +41,7 @@ def features(**more: Any) -> tfds.features.FeaturesDict:
     """The features of every builder; depth is all zeros where `has_depth` is false.
 
     Depth is stored with the 8 or 16 bits that it came with; TFDS decodes both to 16 bits
-    (8-bit values times 257), `data.pipeline` to what is in the metadata as `depth_bits`.
+    (8-bit values times 257), `data.tfds_reader` to what is in the metadata as `depth_bits`.
     """
 
     def grey(dtype):

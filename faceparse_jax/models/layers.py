@@ -79,7 +79,8 @@ class BatchNorm(nn.Module):
             def average(values):
                 if counts is None:
                     return jnp.mean(values, axis=(0, 1, 2))
-                rows = jnp.mean(values, axis=(1, 2))
+                # A row that does not count may hold anything: 0 times infinity is no number.
+                rows = jnp.where(counts[:, None] > 0, jnp.mean(values, axis=(1, 2)), 0.0)
                 return jnp.sum(counts[:, None] * rows, axis=0) / jnp.where(total > 0, total, 1.0)
 
             mean = average(wide)

@@ -233,7 +233,8 @@ def forward(
     """The passes that the terms need, in training.
 
     A row without depth has no part in the statistics of real depth. Where a pass sees real and
-    translated depth, both kinds count the same in its statistics, however many rows lack depth.
+    translated depth, each kind counts in its statistics by its rows in the batch, however many of
+    them lack depth.
 
     Args:
         batch: as `data.augment.augment_batch` gives it: image [b h w 3], depth [b h w 1], frame
@@ -241,6 +242,9 @@ def forward(
             batch, whose rows the RGB parser and mutual learning do not see.
         key: of the translator's dropout.
         terms: of the loss.
+
+    Returns:
+        What the networks say, and the batch statistics, those of the passes renewed.
     """
     stats, found = dict(stats), {}
     image, has_depth = batch["image"], batch["has_depth"]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import ml_collections
 
-from faceparse_jax.config import Config, default, parse
+from faceparse_jax.config import FIELDS, Config, default, expected, parse
 from faceparse_jax.errors import InputError
 from faceparse_jax.models import system
 from faceparse_jax.models.routes import ROUTES
@@ -57,7 +57,7 @@ def plan(study: ml_collections.ConfigDict, workdir: pathlib.Path) -> list[Run]:
         study: ``base``, a config of a run; ``arms`` and ``conditions``, tuples of (name,
             overrides), where overrides are pairs of a key of the base and a value; an
             arm's overrides come after a condition's; ``seeds``, and ``seed_keys`` of the base
-            that take them; and what `study_report.write` takes.
+            that take them; and what `report.write` takes.
 
     Raises:
         InputError: a name that occurs twice or is not there, a key or value that the base
@@ -126,7 +126,7 @@ def _check(study: ml_collections.ConfigDict) -> None:
 
 
 def _check_forms(study: ml_collections.ConfigDict) -> None:
-    """Refuses values of another form than `plan` and `study_report.write` take."""
+    """Refuses values of another form than `plan` and `report.write` take."""
     overrides = "(name, overrides) pairs, overrides being (key, value) pairs"
     routes = f"of {', '.join(ROUTES)}"
     forms = {
@@ -145,14 +145,14 @@ def _check_forms(study: ml_collections.ConfigDict) -> None:
         ),
         "baselines": (_are_of_routes, f"(route, arm) pairs, routes {routes}"),
     }
-    for key, (fits, expected) in forms.items():
+    for key, (fits, wanted) in forms.items():
         try:
             good = fits(study[key])
         except (TypeError, ValueError):
             good = False
         if not good:
             found = " ".join(str(study[key]).split())[:100]
-            raise InputError(f"config.{key}", found, expected, _MEND)
+            raise InputError(f"config.{key}", found, wanted, _MEND)
 
 
 def _are_overrides(value) -> bool:
@@ -166,7 +166,10 @@ def _are_of_routes(value) -> bool:
 
 def _config(study, arm: str, seed: int, overrides) -> Config:
     config = default().lock()
-    config.update(parse(study.base).model_dump())
+    try:
+        config.update(parse(study.base).model_dump())
+    except InputError as error:
+        raise InputError(f"base, {error.what}", error.found, error.expected, _MEND) from error
     for key, value in overrides:
         if key in study.seed_keys:
             raise InputError(
@@ -174,6 +177,13 @@ def _config(study, arm: str, seed: int, overrides) -> Config:
                 repr(value),
                 "a key that does not take the study's seed",
                 "leave it out, or out of the study's seed_keys",
+            )
+        if key not in FIELDS:
+            raise InputError(
+                f"arm {arm!r}, key {key!r}",
+                "a key that does not exist",
+                "keys of docs/configuration.md",
+                _MEND,
             )
         try:
             if value is None:
@@ -183,7 +193,7 @@ def _config(study, arm: str, seed: int, overrides) -> Config:
             raise InputError(
                 f"arm {arm!r}, key {key!r}",
                 " ".join(str(error).split()),
-                "a key of docs/configuration.md and a value of its type",
+                expected(key),
                 _MEND,
             ) from error
     config.update_from_flattened_dict(dict.fromkeys(study.seed_keys, seed))
@@ -195,7 +205,12 @@ def _config(study, arm: str, seed: int, overrides) -> Config:
             f"one of {sorted(arms)}",
             "name one of them",
         )
-    return parse(config)
+    try:
+        return parse(config)
+    except InputError as error:
+        raise InputError(
+            f"arm {arm!r}, {error.what}", error.found, error.expected, _MEND
+        ) from error
 
 
 def _translator_of(config: Config | ml_collections.ConfigDict) -> str:

@@ -39,7 +39,7 @@ def run_study(study: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     """Trains and scores what is not finished, then writes tables, plot and record.
 
     Raises:
-        InputError: as `plan`; what `job.accept` or the scoring refuses of any run; a score that
+        InputError: as `plan`; what `setup.accept` or the scoring refuses of any run; a score that
             no run has; a finished run with another config, data or translator; runs that
             failed, when all others are done; a full disk.
     """

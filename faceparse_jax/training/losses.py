@@ -161,6 +161,8 @@ def mutual(
 
     Args:
         rgb, depth: logits of the two parsers for the same pixels.
+        mask: pixels that take part.
+        mean: over the pixels, or over the teacher's classes.
         students: the parsers that learn.
     """
     pairs = {"rgb": (rgb, depth), "depth": (depth, rgb)}

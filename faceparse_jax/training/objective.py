@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
@@ -50,7 +51,8 @@ def schedule(weight: float | tuple[tuple[int, float], ...]) -> optax.Schedule:
     """A constant, or straight lines between points (step, value), flat before and after them."""
     if not isinstance(weight, tuple):
         return optax.constant_schedule(weight)
-    steps, values = (jnp.array(column, jnp.float32) for column in zip(*weight, strict=True))
+    # Of NumPy, so that a step that is lowered fetches nothing from a device.
+    steps, values = (np.array(column, np.float32) for column in zip(*weight, strict=True))
     return lambda step: jnp.interp(step, steps, values)
 
 
@@ -63,14 +65,18 @@ def objective(
     *,
     system: System,
     loss: Loss,
-):
+) -> tuple[Float[Array, ""], tuple[dict, dict, Float[Array, "n h w 1"] | None]]:
     """The weighted sum of the terms.
 
     Args:
+        params, stats: parameters and batch statistics by network.
         batch: as `models.system.forward` takes it.
+        key: of the translator's dropout.
+        step: counted from 0, for weights that change.
 
     Returns:
-        The loss; and the terms by name, the new batch statistics, and the translated depth.
+        The loss; and the terms by name, the new batch statistics, and the translated depth
+        [n h w 1] of all rows in [-1, 1], None without a translator.
     """
     out, stats = forward(system, params, stats, batch, key, loss.weights.keys())
     label, paired, every = batch["label"], batch.get("paired", batch), all_rows(batch)

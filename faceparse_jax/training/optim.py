@@ -1,7 +1,7 @@
 """Learning rates and optimisers: one for each network, joined into one transformation."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import jax
 import optax
@@ -42,6 +42,7 @@ def build(config: Config, system: System) -> Optimizer:
             optim.power,
         )
         for name in system.networks()
+        if not (name == "translator" and system.frozen_translator)
     }
     parser = parser_direction(
         optim.kind,
@@ -51,21 +52,24 @@ def build(config: Config, system: System) -> Optimizer:
     )
     gan = gan_direction()
     directions = {"rgb": parser, "depth": parser, "translator": gan, "discriminator": gan}
-    return join({name: directions[name] for name in rates}, rates, system.frozen_translator)
+    return join({name: directions[name] for name in rates}, rates, system.networks())
 
 
 def join(
     directions: Mapping[str, optax.GradientTransformation],
     rates: Mapping[str, optax.Schedule],
-    frozen_translator: bool = False,
+    networks: Collection[str] = (),
 ) -> Optimizer:
-    """Directions and rates by network as one transformation of gradients by network."""
+    """Directions and rates by network as one transformation of gradients by network.
+
+    Args:
+        networks: all that are in use; one that has no rate stays as it is.
+    """
     each = {
         name: optax.chain(directions[name], optax.scale_by_learning_rate(rates[name]))
         for name in rates
     }
-    if frozen_translator:
-        each["translator"] = optax.set_to_zero()
+    each |= {name: optax.set_to_zero() for name in networks if name not in rates}
     names = {name: name for name in NETWORKS if name in each}
     return Optimizer(optax.partition(each, names), rates)
 

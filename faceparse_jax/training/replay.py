@@ -46,11 +46,11 @@ def replay(workdir: pathlib.Path, overrides=None) -> dict[str, float]:
     again = "train again until it is met"
     record = records.read(path, "what a run wrote that met such a number", again, step=int)
     values = records.read(workdir / "config.json", "the config of the run", again)
-    config = stored(values, str(workdir / "config.json"), again)
+    config = stored(values, str(workdir / "config.json"), again, trains=True)
     if not 1 <= record["step"] <= config.train.steps:
         expected = f"a step of the run, 1 to {config.train.steps}"
         raise InputError(str(path), f"step {record['step']}", expected, again)
-    job = accept(with_overrides(config, overrides))
+    job = accept(with_overrides(config, overrides).replaced(eval=dict(config.eval)))
     with Checkpoints(workdir, config.checkpoint.keep, read_only=True) as checkpoints:
         state, _ = job.begin(checkpoints, before=record["step"])
     start = int(state.step)

@@ -91,9 +91,8 @@ def train_step(
 
     rows = all_rows({k: v for k, v in data.items() if k in ("label", "has_depth", "paired")})
     scalars = {"loss": total} | {f"loss/{name}": term for name, term in terms.items()}
-    for name in state.params:
-        scalars[f"rate/{name}"] = optimizer.rates[name](state.step)
-        scalars[f"gradient_norm/{name}"] = optax.global_norm(grads[name])
+    scalars |= {f"rate/{name}": rate(state.step) for name, rate in optimizer.rates.items()}
+    scalars |= {f"gradient_norm/{name}": optax.global_norm(grad) for name, grad in grads.items()}
     scalars["batch/with_depth"] = jnp.mean(rows["has_depth"].astype(jnp.float32))
     scalars["batch/valid"] = jnp.mean((rows["label"] != IGNORE).astype(jnp.float32))
     # The table of mirrored classes has an entry for each class.

@@ -176,6 +176,9 @@ def test_rows_count_in_the_statistics_as_they_are_told():
     want, old = run(x[np.array([0, 0, 2])])
     np.testing.assert_allclose(got[np.array([0, 0, 2])], want, rtol=1e-4, atol=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), new, old)
+    # A row that does not count may hold anything.
+    got, new = run(x.at[1].set(1e30), jnp.array([2.0, 0.0, 1.0]))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), new, old)
     # Where no row counts, the running statistics serve and stay.
     got, new = run(x, jnp.zeros(3))
     jax.tree.map(np.testing.assert_array_equal, new["batch_stats"], variables["batch_stats"])

@@ -101,7 +101,7 @@ def test_runs_of_different_teachers_are_not_shared(tmp_path):
         ({"scores": ()}, r"config\.scores: found \(\)"),
         ({"baselines": (("rgb", "rgb alone"), ("rgb", "translator"))}, "one baseline for a route"),
         ({"conditions": (("x", (("seed", 7),)),)}, "key 'seed': found 7"),
-        ({"conditions": (("x", (("data.name", None),)),)}, "found None, expected a key"),
+        ({"conditions": (("x", (("data.name", None),)),)}, "found None, expected a text"),
         ({"arms": (*both_alone(), apart_from("translation apart"))}, "wait for each other"),
         ({"arms": (*both_alone(), apart_from("depth alone"))}, "no translator of its form"),
         (

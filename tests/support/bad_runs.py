@@ -164,6 +164,7 @@ CASES = [
             ("rgb", "depth", "e2e", "mutual", "translation"))),
     _config("a schedule that goes back", "loss.e2e", "loss.e2e=((5,1.0),(2,0.0))"),
     _config("a schedule of words", "loss.e2e", "loss.e2e='falling'"),
+    _config("a schedule of one form more", "loss.e2e", "loss.e2e={0:1.0}"),
     _config("an average that never moves", "train.ema", "train.ema=1"),
     _config("no steps", "train.steps", "train.steps=0"),
     _config("a log that is never written", "log.every", "log.every=0"),
@@ -247,7 +248,9 @@ CASES = [
     _study("no seeds", "config.seeds", "c.seeds = ()"),
     _study("an unknown key", "optim.rat", "c.arms += (('a', (('optim.rat', 1.0),)),)"),
     _study("a value of no such type", "train.steps", "c.arms += (('a', (('train.steps', 'x'),)),)"),
-    _study("a value out of range", "loss.rgb", "c.arms += (('a', (('loss.rgb', -1.0),)),)"),
+    _study("a value out of range", "arm 'a', config.loss.rgb",
+           "c.arms += (('a', (('loss.rgb', -1.0),)),)"),
+    _study("a base out of range", "base, config.train.steps", "c.base.train.steps = 0"),
     _study("a baseline that is no arm", "depth alone", "c.arms = (arms.RGB_ALONE,)"),
     _study("a translator of no arm", "elsewhere", "c.arms += (('a', (('train.translator_from', "
            "'arm:elsewhere'),)),)"),

@@ -9,6 +9,7 @@ import pytest
 
 from faceparse_jax.data.augment import augment_batch
 from faceparse_jax.training import losses
+from faceparse_jax.training.objective import schedule
 from tests.support.steps import AUGMENT, CLASSES, KEY, ROWS, make, make_batch, same, start
 
 
@@ -42,6 +43,13 @@ def test_end_to_end_term_reaches_the_translator_and_follows_its_schedule():
         assert scalars["loss"] == pytest.approx(float(expected), rel=1e-5)
     assert not same(state.params["translator"], first.params["translator"])
     assert not same(state.params["depth"], first.params["depth"])
+
+
+def test_a_schedule_is_flat_outside_its_points_and_holds_no_array_of_a_device():
+    """A step that closes over such an array fetches it when it is lowered."""
+    points = schedule(((2, 1.0), (4, 3.0)))
+    assert [float(points(step)) for step in (0, 2, 3, 4, 9)] == [1.0, 1.0, 2.0, 3.0, 3.0]
+    assert not any(isinstance(cell.cell_contents, jax.Array) for cell in points.__closure__)
 
 
 def test_a_term_whose_schedule_is_zero_throughout_has_no_network():
