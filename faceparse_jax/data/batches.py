@@ -11,7 +11,7 @@ import numpy as np
 
 from faceparse_jax.data.scarcity import Batch, Pool
 from faceparse_jax.errors import InputError
-from faceparse_jax.images.letterbox import inside
+from faceparse_jax.images.resize import inside
 from faceparse_jax.labels import IGNORE
 
 

@@ -27,7 +27,7 @@ from faceparse_jax.data.scarcity import EVERYTHING, Batch, Scarcity, pools, scar
 from faceparse_jax.data.splits import Split
 from faceparse_jax.data.tfds_files import has_depth, open_split, open_splits, split_ids
 from faceparse_jax.errors import InputError
-from faceparse_jax.images import letterbox
+from faceparse_jax.images import normalise
 
 __all__ = [
     "CACHE_LIMIT",
@@ -214,7 +214,7 @@ def _decoded(
             place = tfds_resize.square if label_size == size else tfds_resize.corner
             label = place(label, label_size, tfds_resize.nearest, labels.IGNORE)
         return {
-            "image": tfds_resize.square(image, size, tfds_resize.image, letterbox.OUTSIDE),
+            "image": tfds_resize.square(image, size, tfds_resize.image, normalise.OUTSIDE),
             "depth": tfds_resize.square(depth, size, tfds_resize.depth, 0),
             "label": label[..., 0],
             "has_depth": example["has_depth"],

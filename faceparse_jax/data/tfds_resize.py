@@ -9,7 +9,7 @@ import tensorflow as tf
 
 
 def square(picture: tf.Tensor, size: int, method: Callable, outside) -> tf.Tensor:
-    """In the middle of a square as `letterbox.inside` has it, with `outside` round it.
+    """In the middle of a square as `resize.inside` has it, with `outside` round it.
 
     Bytes pass unchanged where the picture is that square already.
     """

@@ -8,7 +8,7 @@ from PIL import Image
 
 from faceparse_jax import labels
 from faceparse_jax.data import tfds_reader
-from faceparse_jax.images.letterbox import inside
+from faceparse_jax.images.resize import inside
 from tests.support.builder_case import BuilderCase, assert_refused, prepared
 from tests.support.dummy_archives import SHAPES, cropped, eleven, encode, head, lapa, pack
 from tfds_builders.lapa_d import lapa_d_dataset_builder as lapa_module

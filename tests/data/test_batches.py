@@ -17,7 +17,7 @@ from faceparse_jax.data import arrays_reader, batches, reader, tfds_reader
 from faceparse_jax.data import decode as arrays_command
 from faceparse_jax.data.scarcity import Scarcity, hashed, pools, scarce
 from faceparse_jax.errors import InputError
-from faceparse_jax.images import letterbox
+from faceparse_jax.images import normalise, resize
 from tests.support.dummy_archives import SHAPES, lapa
 from tests.support.places import ROOT
 from tfds_builders import build
@@ -323,13 +323,13 @@ def test_pictures_lie_in_their_square_as_in_prediction(tmp_path):
     split = tfds_reader.open_split("lapa_d", "official", "train", tmp_path / "data")
     batch = next(tfds_reader.eval_batches(split, batch_size=4, size=64))
     for row, name in enumerate(tfds_reader.split_ids(split, batch["index"][:3])):
-        rows, columns = letterbox.inside(SHAPES[int(name[-1])], 64)
+        rows, columns = resize.inside(SHAPES[int(name[-1])], 64)
         outside = np.ones((64, 64), bool)
         outside[rows, columns] = False
         assert (batch["label"][row][outside] == 255).all()
         assert (batch["label"][row][~outside] != 255).all()
         assert (batch["depth"][row][outside] == 0).all()
-        assert (batch["image"][row][outside] == letterbox.OUTSIDE).all()
+        assert (batch["image"][row][outside] == normalise.OUTSIDE).all()
 
 
 def test_labels_keep_their_size_on_a_canvas(tmp_path):

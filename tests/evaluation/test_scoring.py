@@ -13,7 +13,7 @@ from faceparse_jax.data import batches, tfds_reader
 from faceparse_jax.evaluation import boundaries, evaluate, metrics, scoring
 from faceparse_jax.evaluation.counting import scoring_for
 from faceparse_jax.evaluation.scoring import Scoring, eval_step, resize_within
-from faceparse_jax.images.letterbox import inside
+from faceparse_jax.images.resize import inside
 from faceparse_jax.labels.conversion import class_matrix
 from faceparse_jax.models.bisenet import BiSeNet
 from faceparse_jax.models.routes import ROUTES, preferred, routes
