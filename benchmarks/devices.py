@@ -96,7 +96,7 @@ def main() -> None:
                 seen, variables, job = run(data, kind, devices, move, options.steps)
                 # Counting is compared for the networks of one device.
                 networks = networks or variables
-                scoring = Scoring(job.train_split.scheme.num_classes)
+                scoring = Scoring(job.data.split.scheme.num_classes)
                 counts, _ = counting.count(
                     counting.make_eval_step(job.system, scoring, job.mesh),
                     sharding.replicate(networks, job.mesh),

@@ -24,7 +24,9 @@ import numpy as np
 # Run as a file, from a checkout that is not installed.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from faceparse_jax.data import arrays_reader, tfds_files, tfds_reader
+from faceparse_jax.data import arrays_reader, reader, tfds_files
+from faceparse_jax.data.order import Order
+from faceparse_jax.data.splits import Split
 from faceparse_jax.errors import InputError
 
 DISCARD = 8
@@ -64,9 +66,9 @@ def torch_windows(folder: pathlib.Path, flags) -> Iterator[float]:
         process.kill()
 
 
-def write_files(split: tfds_reader.Split, folder: pathlib.Path) -> None:
+def write_files(split: Split, folder: pathlib.Path) -> None:
     """The split's encoded images as files, as a PyTorch user would have them."""
-    for row, example in tfds_files.encoded_examples(split):
+    for row, example in tfds_files.encoded(split).as_numpy_iterator():
         for key, end in (("image", "jpg"), ("depth", "png"), ("label", "png")):
             (folder / f"{row:06d}_{key}.{end}").write_bytes(example[key])
 
@@ -85,15 +87,16 @@ def main() -> None:
     parser.add_argument("--torch_python", help="an interpreter with PyTorch and Pillow")
     parser.add_argument("--torch_workers", type=int, default=2)
     flags = parser.parse_args()
-    split = tfds_reader.open_split(flags.name, flags.config, flags.split, flags.data_dir)
-    options = {"batch_size": flags.batch, "size": flags.size, "seed": 0}
-    decode = tfds_reader.train_batches(split, shuffle_buffer=flags.shuffle_buffer, **options)
+    data = (flags.name, flags.config, flags.split, flags.data_dir, flags.size)
+    order = Order(flags.batch, seed=0)
+    decode = reader.open("tfds", *data, flags.shuffle_buffer)
+    split = decode.split
     ways = {
-        "tf.data, decoding": windows(decode, flags),
-        "tf.data, cached": windows(tfds_reader.train_batches(split, cache=True, **options), flags),
+        "tf.data, decoding": windows(decode.train(order), flags),
+        "tf.data, cached": windows(reader.open("tfds", *data, cache=True).train(order), flags),
     }
-    if (arrays_reader.folder(split, flags.size) / "split.json").exists():
-        ways["arrays"] = windows(arrays_reader.train_batches(split, **options), flags)
+    if arrays_reader.folder(split, flags.size).exists():
+        ways["arrays"] = windows(reader.open("arrays", *data).train(order), flags)
     print(
         f"{split.name}/{split.config} {split.num_examples} examples, {flags.size} px, "
         f"batch {flags.batch}, {flags.windows} windows of {flags.batches_per_window} batches"

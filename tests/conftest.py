@@ -28,7 +28,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 # Files that take minutes come first, so that no process is left with one at the end.
 _LONGEST = ("hosts", "study", "run", "interruptions", "bad_runs", "bad_state", "bad_files")
-_LONGEST += ("step", "step_terms", "batches", "synthetic", "networks")
+_LONGEST += ("step", "step_terms", "readers", "synthetic", "networks")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

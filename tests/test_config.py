@@ -34,7 +34,7 @@ from faceparse_jax.config import (
 )
 from faceparse_jax.data import augment
 from faceparse_jax.data.augment import Augment
-from faceparse_jax.data.scarcity import Scarcity
+from faceparse_jax.data.order import Scarcity
 from faceparse_jax.errors import InputError
 from faceparse_jax.models.system import build
 from faceparse_jax.training import optim

@@ -1,34 +1,35 @@
-"""Decoded splits in memory-mapped files: the interface of `pipeline` without TensorFlow.
+"""Batches from decoded arrays, in memory-mapped files or in memory, without TensorFlow.
 
-`faceparse_jax.data.decode` writes them once at one size, beside the prepared dataset:
+`faceparse_jax.data.decode` writes the files once at one size, beside the prepared dataset:
 
     DATA_DIR/NAME/CONFIG/VERSION/arrays_SIZE/SPLIT/{image,depth,label,has_depth}.npy
-    DATA_DIR/NAME/CONFIG/VERSION/arrays_SIZE/SPLIT/label_png.{bin,npy}  original labels, ends
+    DATA_DIR/NAME/CONFIG/VERSION/arrays_SIZE/SPLIT/label_png.{bin,npy}  labels as prepared, ends
     DATA_DIR/NAME/CONFIG/VERSION/arrays_SIZE/SPLIT/split.json    ids and what `Split` holds
 """
 
 import dataclasses
 import functools
 import io
-import itertools
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 from PIL import Image
 
 from faceparse_jax import labels
 from faceparse_jax.data.batches import (
-    ORIGINAL,
-    canvas,
+    Batch,
+    ahead,
+    canvases,
     empty,
+    grouped,
     host_rows,
     on_canvas,
     padded,
     png_shape,
-    shuffled,
 )
-from faceparse_jax.data.scarcity import EVERYTHING, Batch, Scarcity, pools, scarce
+from faceparse_jax.data.order import Order, Pool, drawn
+from faceparse_jax.data.reader import Reader
 from faceparse_jax.data.splits import Split, newest_version
 from faceparse_jax.errors import InputError
 from faceparse_jax.runtime import records
@@ -36,77 +37,64 @@ from faceparse_jax.runtime import records
 KEYS = ("image", "depth", "label", "has_depth")
 
 
+class ArraysReader(Reader):
+    """Reads arrays that hold a whole split; see `reader.Reader`.
+
+    Args:
+        size: side of the pictures in pixels.
+        arrays: of the names, shapes and types that `shapes` tells.
+        encoded_labels: makes the PNG files of the labels, for sizes other than `size`.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        size: int,
+        ids: list[str],
+        arrays: Mapping[str, np.ndarray],
+        encoded_labels: Callable[[], Sequence[bytes | np.ndarray]],
+    ):
+        self.split, self.ids, self._size, self._encoded_labels = split, ids, size, encoded_labels
+        self._arrays = {**arrays, "index": np.arange(len(ids), dtype=np.int32)}
+        self.has_depth = np.asarray(arrays["has_depth"])
+
+    def _drawn(self, pools: Sequence[Pool], order: Order, start_step: int) -> Iterator[Batch]:
+        rows = host_rows(sum(len(pool.rows) for pool in pools), order.host, order.hosts)
+        for chosen in drawn(pools, rows, order.seed, start_step):
+            yield {key: array[chosen] for key, array in self._arrays.items()}
+
+    def evaluate(
+        self, batch: int, label_size: int = 0, host: int = 0, hosts: int = 1
+    ) -> Iterator[Batch]:
+        count, size, rows = len(self.ids), self._size, host_rows(batch, host, hosts)
+        bits = self.split.depth_bits
+        firsts = range(rows.start, count, batch)
+        if label_size in (0, size):
+            parts = (
+                {key: np.asarray(array[f : f + len(rows)]) for key, array in self._arrays.items()}
+                for f in firsts
+            )
+            return padded(parts, (empty(len(rows), size, bits) for _ in range(0, count, batch)))
+        encoded = self._encoded_labels()
+
+        def shapes():
+            return np.array([png_shape(bytes(label[:24])) for label in encoded])
+
+        places = canvases(label_size, shapes, count, batch)
+
+        def example(row):
+            label = np.array(Image.open(io.BytesIO(encoded[row])))
+            there = {key: array[row] for key, array in self._arrays.items()}
+            return there | on_canvas(label, places[row // batch], label_size, size)
+
+        mine = (row for f in firsts for row in range(f, min(f + len(rows), count)))
+        parts = grouped(ahead(example, mine, 2 * len(rows)), len(rows))
+        return padded(parts, (empty(len(rows), size, bits, canvas) for canvas in places))
+
+
 def folder(split: Split, size: int) -> pathlib.Path:
     """Where the arrays of a split lie."""
     return split.directory / f"arrays_{size}" / split.split
-
-
-def _command(name: str, config: str, directory: pathlib.Path, size: int | str) -> str:
-    return (
-        f"python -m faceparse_jax.data.decode --name {name} --config {config} "
-        f"--data_dir {directory.parents[2]} --size {size}"
-    )
-
-
-def open_split(name: str, config: str, split: str, data_dir: str | pathlib.Path) -> Split:
-    """A split whose arrays are there, of any size.
-
-    Raises:
-        InputError: no arrays of this dataset, or none of this split.
-    """
-    directory = newest_version(name, config, data_dir)
-    found = sorted(directory.glob("arrays_*/*/split.json"))
-    mine = [path for path in found if path.parent.name == split]
-    if not mine:
-        there = sorted({path.parent.name for path in found})
-        raise InputError(
-            f"{directory}/arrays_SIZE/{split}",
-            f"arrays of {there}" if found else "no arrays",
-            f"the decoded split {split!r}",
-            f"run {_command(name, config, directory, 'SIZE')}",
-        )
-    again = f"remove {mine[0].parents[1]} and run {_command(name, config, directory, 'SIZE')}"
-    values, _ = _record(mine[0], again)
-    expected = {field.name for field in dataclasses.fields(Split)} - {"directory"}
-    if values.keys() != expected:
-        raise InputError(
-            str(mine[0]),
-            f"the keys {sorted(values)}",
-            f"those of this version, {sorted(expected)}",
-            again,
-        )
-    if values["scheme"] not in labels.SCHEMES or values["depth_bits"] not in (8, 16):
-        found = f"scheme {values['scheme']!r} and depth of {values['depth_bits']!r} bits"
-        raise InputError(
-            str(mine[0]), found, f"one of {sorted(labels.SCHEMES)}, and 8 or 16", again
-        )
-    label_size = values.pop("label_size")
-    return Split(
-        **values | {"directory": directory, "scheme": labels.scheme(values["scheme"])},
-        label_size=tuple(label_size) if label_size else None,
-    )
-
-
-def _record(path: pathlib.Path, again: str) -> tuple[dict, list[str]]:
-    """The two parts of a ``split.json``: what `Split` holds, and the ids.
-
-    Raises:
-        InputError: the file is damaged.
-    """
-    found = records.read(path, "the record of decoded arrays", again, split=dict, ids=list)
-    count = found["split"].get("num_examples")
-    if count != len(found["ids"]):
-        raise InputError(
-            str(path), f"{len(found['ids'])} ids and num_examples {count!r}", "as many", again
-        )
-    return found["split"], found["ids"]
-
-
-def record(split: Split) -> dict:
-    """A `Split` as `open_split` reads it from JSON."""
-    values = dataclasses.asdict(split) | {"scheme": split.scheme.name}
-    del values["directory"]
-    return values
 
 
 def shapes(split: Split, size: int) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -118,6 +106,66 @@ def shapes(split: Split, size: int) -> dict[str, tuple[tuple[int, ...], str]]:
         "label": ((count, size, size), "uint8"),
         "has_depth": ((count,), "bool"),
     }
+
+
+def open(name: str, config: str, split: str, data_dir: pathlib.Path, size: int) -> ArraysReader:
+    """See `reader.open`."""
+    directory = newest_version(name, config, data_dir)
+    command = (
+        f"python -m faceparse_jax.data.decode --name {name} --config {config} "
+        f"--data_dir {directory.parents[2]} --size {size}"
+    )
+    root = directory / f"arrays_{size}" / split
+    if not (root / "split.json").exists():
+        there = sorted(directory.glob("arrays_*/*/split.json"))
+        found = ", ".join(f"{path.parent.parent.name}/{path.parent.name}" for path in there)
+        raise InputError(str(root), found or "no arrays", "decoded arrays", f"run {command}")
+    again = f"remove {root} and run {command}"
+    opened, ids = _record(root / "split.json", directory, again)
+    arrays = {
+        key: _mapped(root / f"{key}.npy", *form, again)
+        for key, form in shapes(opened, size).items()
+    }
+    encoded_labels = functools.partial(_encoded_labels, root, len(ids), again)
+    return ArraysReader(opened, size, ids, arrays, encoded_labels)
+
+
+def as_json(split: Split, ids: list[str]) -> dict:
+    """What ``split.json`` holds."""
+    values = dataclasses.asdict(split) | {"scheme": split.scheme.name}
+    del values["directory"]
+    return {"split": values, "ids": ids}
+
+
+def _record(path: pathlib.Path, directory: pathlib.Path, again: str) -> tuple[Split, list[str]]:
+    """The split and the ids of a ``split.json``.
+
+    Raises:
+        InputError: the file is damaged or of another version.
+    """
+    found = records.read(path, "the record of decoded arrays", again, split=dict, ids=list)
+    values, ids = found["split"], found["ids"]
+    expected = {field.name for field in dataclasses.fields(Split)} - {"directory"}
+    if values.keys() != expected:
+        raise InputError(
+            str(path),
+            f"the keys {sorted(values)}",
+            f"those of this version, {sorted(expected)}",
+            again,
+        )
+    count = values["num_examples"]
+    if count != len(ids):
+        raise InputError(str(path), f"{len(ids)} ids and num_examples {count!r}", "as many", again)
+    if values["scheme"] not in labels.SCHEMES or values["depth_bits"] not in (8, 16):
+        raise InputError(
+            str(path),
+            f"scheme {values['scheme']!r} and depth of {values['depth_bits']!r} bits",
+            f"one of {sorted(labels.SCHEMES)}, and 8 or 16",
+            again,
+        )
+    values["scheme"] = labels.scheme(values["scheme"])
+    values["label_size"] = tuple(values["label_size"]) if values["label_size"] else None
+    return Split(**values, directory=directory), ids
 
 
 def _mapped(path: pathlib.Path, shape: tuple[int, ...], dtype: str, again: str) -> np.ndarray:
@@ -132,121 +180,12 @@ def _mapped(path: pathlib.Path, shape: tuple[int, ...], dtype: str, again: str) 
     return array
 
 
-@functools.lru_cache(maxsize=8)
-def _open(split: Split, size: int) -> tuple[Batch, list[str]]:
-    root = folder(split, size)
-    again = _command(split.name, split.config, split.directory, size)
-    if not (root / "split.json").exists():
-        there = sorted(split.directory.glob(f"arrays_*/{split.split}"))
-        sizes = ", ".join(path.parent.name.removeprefix("arrays_") for path in there)
-        raise InputError(str(root), f"arrays of {sizes} px", f"{size} px", f"run {again}")
-    again = f"remove {root} and run {again}"
-    _, ids = _record(root / "split.json", again)
-    forms = shapes(split, size)
-    arrays = {key: _mapped(root / f"{key}.npy", *forms[key], again) for key in KEYS}
-    arrays["index"] = np.arange(len(ids), dtype=np.int32)
-    return arrays, ids
-
-
-def split_ids(split: Split, indices: Sequence[int] | np.ndarray) -> list[str]:
-    """The ids of the examples in these rows of the split."""
-    path = next(split.directory.glob(f"arrays_*/{split.split}/split.json"))
-    _, ids = _record(path, _command(split.name, split.config, split.directory, "SIZE"))
-    return [ids[int(i)] for i in indices]
-
-
-def has_depth(split: Split) -> np.ndarray:
-    """Whether each example has depth, bool [n]."""
-    path = next(split.directory.glob(f"arrays_*/{split.split}/split.json"))
-    again = _command(split.name, split.config, split.directory, "SIZE")
-    return _mapped(path.with_name("has_depth.npy"), (split.num_examples,), "bool", again)
-
-
-def _original_labels(split: Split, size: int) -> tuple[np.ndarray, list[slice]]:
-    """The bytes of all labels as stored, and where each one lies in them."""
-    root = folder(split, size)
-    again = f"remove {root} and run {_command(split.name, split.config, split.directory, size)}"
-    ends = _mapped(root / "label_png.npy", (split.num_examples,), "int64", again)
+def _encoded_labels(root: pathlib.Path, count: int, again: str) -> list[np.ndarray]:
+    """The bytes of each label's PNG file."""
+    ends = _mapped(root / "label_png.npy", (count,), "int64", again)
     path = root / "label_png.bin"
     there = path.stat().st_size if path.is_file() else 0
     if not there or there != ends[-1] or (np.diff(ends, prepend=0) <= 0).any():
         raise InputError(str(path), f"{there:,} bytes", f"{ends[-1]:,} bytes of labels", again)
-    where = [slice(*bounds) for bounds in zip((0, *ends[:-1]), ends, strict=True)]
-    return np.memmap(path, np.uint8, "r"), where
-
-
-def _decoded_label(data: np.ndarray) -> np.ndarray:
-    return np.array(Image.open(io.BytesIO(data.tobytes())))
-
-
-def train_batches(
-    split: Split,
-    *,
-    batch_size: int,
-    size: int,
-    seed: int,
-    start_step: int = 0,
-    shuffle_buffer: int = 0,
-    cache: bool = False,
-    scarcity: Scarcity = EVERYTHING,
-    process_index: int = 0,
-    process_count: int = 1,
-) -> Iterator[Batch]:
-    """As `pipeline.train_batches` with `cache`, whose batches these are, bit for bit.
-
-    Args:
-        shuffle_buffer, cache: have no meaning here: every order of an epoch is possible,
-            and the operating system keeps in memory what is read.
-    """
-    del shuffle_buffer, cache
-    rows = host_rows(batch_size, process_index, process_count)
-    arrays, ids = _open(split, size)
-    drawn = pools(scarcity, ids, np.asarray(arrays["has_depth"]), batch_size)
-    stream = shuffled(arrays, rows, batch_size, seed, start_step, drawn)
-    return stream if scarcity.whole else scarce(stream, ids, scarcity)
-
-
-def eval_batches(
-    split: Split,
-    *,
-    batch_size: int,
-    size: int,
-    label_size: int | None = None,
-    cache: bool = False,
-    process_index: int = 0,
-    process_count: int = 1,
-) -> Iterator[Batch]:
-    """As `pipeline.eval_batches`, for labels of the arrays' size or their original one.
-
-    Raises:
-        InputError: another `label_size`.
-    """
-    del cache
-    rows = host_rows(batch_size, process_index, process_count)
-    if label_size not in (None, size, ORIGINAL):
-        raise InputError(
-            "config.eval.label_size",
-            f"{label_size}",
-            f"{size}, the size of the arrays, or -1 for the original size",
-            "set --config.eval.label_size=0 or -1, or --config.data.source=tfds",
-        )
-    arrays, _ = _open(split, size)
-    starts = range(0, split.num_examples, batch_size)
-    if label_size == ORIGINAL:
-        data, where = _original_labels(split, size)
-        sizes = np.array([png_shape(data[part][:24].tobytes()) for part in where])
-        shapes = (canvas(sizes[start : start + batch_size]) for start in starts)
-        empties = (empty(len(rows), size, s, split.depth_bits, sized=True) for s in shapes)
-        numbers = (range(s + rows.start, min(s + rows.stop, split.num_examples)) for s in starts)
-        examples = (
-            {key: value[i] for key, value in arrays.items()}
-            | {"label": _decoded_label(data[where[i]])}
-            for i in itertools.chain.from_iterable(numbers)
-        )
-        return padded(on_canvas(examples, rows, batch_size, sizes, size), empties)
-    parts = (
-        {key: np.asarray(value[s + rows.start : s + rows.stop]) for key, value in arrays.items()}
-        for s in starts
-    )
-    zeros = empty(len(rows), size, (size, size), split.depth_bits)
-    return padded(parts, (zeros for _ in starts))
+    data = np.memmap(path, np.uint8, "r")
+    return [data[start:end] for start, end in zip((0, *ends[:-1]), ends, strict=True)]

@@ -18,10 +18,11 @@ import numpy as np
 import tqdm
 
 from faceparse_jax.config import inside, interval
-from faceparse_jax.data.splits import Split
+from faceparse_jax.data.reader import Reader
 from faceparse_jax.errors import InputError, not_installed
 
 EXIT_BAD_INPUT, EXIT_STOPPED = 2, 130
+_BATCH = 16
 
 
 def write(name: str, config: str, data_dir: pathlib.Path, size: int) -> list[pathlib.Path]:
@@ -32,17 +33,17 @@ def write(name: str, config: str, data_dir: pathlib.Path, size: int) -> list[pat
     """
     # Here, so that --help answers without TensorFlow.
     try:
-        from faceparse_jax.data import arrays_reader, tfds_reader
+        from faceparse_jax.data import arrays_reader, tfds_files, tfds_reader
     except ModuleNotFoundError as error:
         raise not_installed("faceparse_jax.data.decode", error.name, "data") from error
 
     written = []
-    for split in tfds_reader.open_splits(name, config, data_dir):
+    for split in tfds_files.open_splits(name, config, data_dir):
         target = arrays_reader.folder(split, size)
         written.append(target)
         if not target.exists():
             try:
-                _write_split(split, size, target)
+                _write_split(tfds_reader.TfdsReader(split, size), size, target)
             except OSError as error:
                 raise InputError(
                     str(target), str(error), "room for the arrays", "make room and run again"
@@ -50,14 +51,14 @@ def write(name: str, config: str, data_dir: pathlib.Path, size: int) -> list[pat
     return written
 
 
-def _write_split(split: Split, size: int, target: pathlib.Path) -> None:
-    from faceparse_jax.data import arrays_reader, tfds_reader
+def _write_split(reader: Reader, size: int, target: pathlib.Path) -> None:
+    from faceparse_jax.data import arrays_reader, tfds_files
 
     # Written beside the target, so that a killed run leaves nothing that opens.
     partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    count = split.num_examples
+    split = reader.split
     try:
         out = {
             key: np.lib.format.open_memmap(
@@ -69,15 +70,19 @@ def _write_split(split: Split, size: int, target: pathlib.Path) -> None:
             # A sparse file would kill the process where the disk is full, not raise.
             with open(partial / f"{key}.npy", "r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
-        rows = _rows(tfds_reader.eval_batches(split, batch_size=16, size=size))
-        for row in tqdm.tqdm(rows, split.split, count, unit=" images", mininterval=0.5):
+        total = -(-split.num_examples // _BATCH)
+        batches = tqdm.tqdm(
+            reader.evaluate(_BATCH), split.split, total, unit=" batches", mininterval=0.5
+        )
+        for batch in batches:
             for key, array in out.items():
-                array[row["index"]] = row[key]
+                array[batch["index"][batch["mask"]]] = batch[key][batch["mask"]]
         for array in out.values():
             array.flush()
-        _write_original_labels(split, partial)
-        ids = tfds_reader.split_ids(split, range(count))
-        record = {"split": arrays_reader.record(split), "ids": ids}
+        encoded = tfds_files.encoded_labels(split)
+        (partial / "label_png.bin").write_bytes(b"".join(encoded))
+        np.save(partial / "label_png.npy", np.cumsum([len(label) for label in encoded]))
+        record = arrays_reader.as_json(split, reader.ids)
         (partial / "split.json").write_text(json.dumps(record))
     except (OSError, InputError):
         shutil.rmtree(partial, ignore_errors=True)
@@ -85,23 +90,6 @@ def _write_split(split: Split, size: int, target: pathlib.Path) -> None:
             partial.parent.rmdir()
         raise
     os.replace(partial, target)
-
-
-def _write_original_labels(split: Split, folder: pathlib.Path) -> None:
-    from faceparse_jax.data import tfds_files
-
-    ends, end = [], 0
-    with open(folder / "label_png.bin", "wb") as file:
-        for _, example in tfds_files.encoded_examples(split):
-            end += file.write(example["label"])
-            ends.append(end)
-    np.save(folder / "label_png.npy", np.array(ends, np.int64))
-
-
-def _rows(batches):
-    for batch in batches:
-        for row in np.flatnonzero(batch["mask"]):
-            yield {key: value[row] for key, value in batch.items()}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,32 +1,143 @@
-"""Where batches come from: prepared TFDS files, or arrays made from them.
+"""What reads a split: prepared TFDS files, or arrays that were decoded from them.
 
-Both modules have `open_split`, `split_ids`, `train_batches` and `eval_batches`. Nothing of
-TensorFlow is imported unless its files are read.
+Both readers give the same batches (see `batches`) of the same order, and pictures are resized by
+`images.resize` alone. Nothing of TensorFlow is imported for arrays.
 """
 
+import abc
 import importlib
-from types import ModuleType
+import pathlib
+from collections.abc import Iterator, Sequence
 
+import numpy as np
+from jaxtyping import Bool, Int
+
+from faceparse_jax.data.batches import Batch
+from faceparse_jax.data.order import Order, Pool, scarce
+from faceparse_jax.data.splits import Split
 from faceparse_jax.errors import InputError, not_installed
 
-_MODULES = {"tfds": "faceparse_jax.data.tfds_reader", "arrays": "faceparse_jax.data.arrays_reader"}
+SOURCES = {"tfds": "faceparse_jax.data.tfds_reader", "arrays": "faceparse_jax.data.arrays_reader"}
 
 
-def module(kind: str) -> ModuleType:
-    """The module that reads ``tfds`` or ``arrays``.
+class Reader(abc.ABC):
+    """One split of a dataset, opened at one size of its pictures.
+
+    Attributes:
+        split: what is known of it.
+        ids: the ids of its examples, in the order of the prepared dataset.
+        has_depth: which examples have depth.
+    """
+
+    split: Split
+    ids: list[str]
+    has_depth: Bool[np.ndarray, " n"]
+
+    def train(self, order: Order, start_step: int = 0) -> Iterator[Batch]:
+        """This host's rows of endless shuffled batches, a function of order and step alone.
+
+        Args:
+            start_step: so many batches are left out, without decoding them.
+
+        Raises:
+            InputError: no example for rows that need one, or (while iterating) a label with a
+                value outside the scheme.
+        """
+        if order.from_all:
+            every = np.arange(self.split.num_examples)
+            return self._drawn([Pool(0, every, np.arange(order.batch))], order, start_step)
+        kept = order.scarcity.kept(self.ids, self.has_depth)
+
+        def batches(pools):
+            stream = self._drawn(pools, order, start_step)
+            return stream if order.scarcity.whole else scarce(stream, kept)
+
+        pools, paired = order.pools(kept)
+        if not paired:
+            return batches(pools)
+        both = zip(batches(pools), batches(paired), strict=True)
+        return (batch | {"paired": other} for batch, other in both)
+
+    def ids_of(self, examples: Int[np.ndarray, " n"]) -> list[str]:
+        """The ids of the examples in these rows of the split."""
+        return [self.ids[row] for row in examples]
+
+    @abc.abstractmethod
+    def _drawn(self, pools: Sequence[Pool], order: Order, start_step: int) -> Iterator[Batch]:
+        """This host's rows of batches that are drawn from these pools."""
+
+    @abc.abstractmethod
+    def evaluate(
+        self, batch: int, label_size: int = 0, host: int = 0, hosts: int = 1
+    ) -> Iterator[Batch]:
+        """Every example once, in the order of `ids`, the same number of batches on every host.
+
+        The last batch is padded with rows of zeros, whose ``mask`` is False.
+
+        Args:
+            batch: rows over all hosts.
+            label_size: side of the labels in pixels; 0 for that of the pictures,
+                `batches.ORIGINAL` for labels of their own size.
+            host, hosts: as in `Order`.
+
+        Raises:
+            InputError: the hosts cannot share the batch, or (while iterating) a label with a
+                value outside the scheme.
+        """
+
+
+def open(
+    source: str,
+    name: str,
+    config: str,
+    split: str,
+    data_dir: str | pathlib.Path,
+    size: int,
+    shuffle_buffer: int = 2048,
+    cache: bool = False,
+) -> Reader:
+    """Opens a split of a dataset.
+
+    Args:
+        source: ``tfds`` or ``arrays``.
+        name, config: of the dataset.
+        split: ``train``, ``validation`` or ``test``.
+        data_dir: the folder that `tfds_builders.build` wrote to.
+        size: side of the square that pictures are fitted into, in pixels.
+        shuffle_buffer: of ``tfds``: undecoded examples in memory. From `Split.num_examples` on,
+            every order of an epoch is possible.
+        cache: of ``tfds``: decode the split at once and keep it in memory. The shuffle is then
+            full, and in another order than without.
 
     Raises:
-        InputError: another kind, or no TensorFlow for ``tfds``.
+        InputError: another source, no such data, damaged data, a cache that would be too
+            large, or no TensorFlow for ``tfds``.
     """
-    if kind not in _MODULES:
+    if source not in SOURCES:
         raise InputError(
             "config.data.source",
-            repr(kind),
-            " or ".join(map(repr, _MODULES)),
+            repr(source),
+            " or ".join(map(repr, SOURCES)),
             "set --config.data.source=tfds",
         )
     try:
-        return importlib.import_module(_MODULES[kind])
+        module = importlib.import_module(SOURCES[source])
     except ModuleNotFoundError as error:
-        what = f"config.data.source {kind!r} (--config.data.source=arrays reads decoded files)"
+        what = f"config.data.source {source!r} (--config.data.source=arrays reads decoded files)"
         raise not_installed(what, error.name, "data") from error
+    own = {"shuffle_buffer": shuffle_buffer, "cache": cache} if source == "tfds" else {}
+    return module.open(name, config, split, pathlib.Path(data_dir), size, **own)
+
+
+def open_data(data: Data, split: str) -> Reader:
+    """Opens a split of the dataset that the data section of a config names."""
+    return open(
+        data.source,
+        data.name,
+        data.config,
+        split,
+        data.data_dir,
+        data.size,
+        data.shuffle_buffer,
+        data.cache,
+    )

@@ -10,7 +10,7 @@ from faceparse_jax.labels import Scheme
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """One split of a prepared dataset; `stored.open_split` makes it.
+    """One split of a prepared dataset.
 
     Attributes:
         with_depth: examples that have depth.
@@ -33,6 +33,18 @@ class Split:
     depth_bits: int
     label_size: tuple[int, int] | None
     fingerprint: str
+
+    def record(self) -> dict[str, str]:
+        """What checkpoints and results say of the dataset."""
+        return {
+            "name": self.name,
+            "config": self.config,
+            "version": self.version,
+            "fingerprint": self.fingerprint,
+            "scheme": self.scheme.name,
+            "merge_order": self.merge_order,
+            "depth_source": self.depth_source,
+        }
 
 
 def build_command(name: str, config: str, data_dir: str | pathlib.Path) -> str:

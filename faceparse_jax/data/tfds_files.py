@@ -1,16 +1,18 @@
-"""Prepared datasets as TFDS has stored them: splits, ids and encoded examples.
+"""The files of a prepared dataset: its splits, and their examples as they are encoded there.
 
-With `pipeline` and `fit` all that knows TensorFlow.
+With `tfds_reader` all that knows TensorFlow.
 """
 
 import contextlib
+import dataclasses
 import functools
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from jaxtyping import Bool, Int
 
 from faceparse_jax import labels
 from faceparse_jax.data.batches import png_shape
@@ -80,38 +82,41 @@ def open_splits(name: str, config: str, data_dir: str | pathlib.Path) -> list[Sp
     return [open_split(name, config, split, data_dir) for split in there]
 
 
-def split_ids(split: Split, indices: Sequence[int] | np.ndarray) -> list[str]:
-    """The ids of the examples in these rows of the split."""
-    ids = all_ids(split)
-    return [ids[int(i)] for i in indices]
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What is known of the examples of a split without decoding them, in stored order."""
+
+    ids: list[str]
+    has_depth: Bool[np.ndarray, " n"]
+    label_shapes: Int[np.ndarray, "n 2"]
 
 
 @functools.lru_cache(maxsize=16)
-def all_ids(split: Split) -> list[str]:
-    """The ids of all examples, in stored order."""
-    stream = encoded(split).map(lambda _, example: example["id"])
+def facts(split: Split) -> Facts:
+    """Reads the whole split once."""
+    stream = encoded(split).map(
+        lambda _, example: (
+            example["id"],
+            example["has_depth"],
+            tf.strings.substr(example["label"], 0, 24),
+        )
+    )
     with reading(split):
-        return [name.decode() for name in stream.as_numpy_iterator()]
+        ids, has_depth, labels = zip(*stream.as_numpy_iterator(), strict=True)
+    shapes = np.array([png_shape(label) for label in labels])
+    return Facts([name.decode() for name in ids], np.array(has_depth), shapes)
 
 
-@functools.lru_cache(maxsize=16)
-def has_depth(split: Split) -> np.ndarray:
-    """Whether each example has depth, bool [n]; reads the whole split once."""
-    stream = encoded(split).map(lambda _, example: example["has_depth"])
+@functools.lru_cache(maxsize=2)
+def encoded_labels(split: Split) -> list[bytes]:
+    """The PNG file of every label, in stored order."""
+    stream = encoded(split).map(lambda _, example: example["label"])
     with reading(split):
-        return np.array(list(stream.as_numpy_iterator()))
-
-
-@functools.lru_cache(maxsize=16)
-def label_sizes(split: Split) -> np.ndarray:
-    """Height and width [n 2] of every label, from the headers of the PNG files."""
-    stream = encoded(split).map(lambda _, example: tf.strings.substr(example["label"], 0, 24))
-    with reading(split):
-        return np.array([png_shape(raw) for raw in stream.as_numpy_iterator()])
+        return list(stream.as_numpy_iterator())
 
 
 def encoded(split: Split) -> tf.data.Dataset:
-    """(row, example with encoded images) in stored order."""
+    """(row, example with the bytes of its PNG and JPEG files) in stored order."""
     # One file after the other: the row number must not depend on an interleave.
     config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
     dataset = _builder(split.directory).as_dataset(
@@ -123,12 +128,6 @@ def encoded(split: Split) -> tf.data.Dataset:
     return dataset.enumerate()
 
 
-def encoded_examples(split: Split) -> Iterator[tuple[int, dict]]:
-    """Row and stored features of every example; images are the bytes of their files."""
-    with reading(split):
-        yield from encoded(split).as_numpy_iterator()
-
-
 @contextlib.contextmanager
 def reading(split: Split) -> Iterator[None]:
     """Tells of records that TensorFlow cannot read or decode."""
@@ -137,11 +136,6 @@ def reading(split: Split) -> Iterator[None]:
     except tf.errors.OpError as error:
         reason = error.message.split("} ")[-1].split(" [Op:")[0]
         raise _damaged(split.directory, f"{reason} in split {split.split!r}") from error
-
-
-def features(split: Split) -> tfds.features.FeaturesDict:
-    """How the examples of a split are stored."""
-    return _builder(split.directory).info.features
 
 
 @functools.lru_cache(maxsize=16)

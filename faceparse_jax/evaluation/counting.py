@@ -10,8 +10,6 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from faceparse_jax.data import reader
-from faceparse_jax.data.splits import Split
 from faceparse_jax.evaluation import boundaries, metrics
 from faceparse_jax.evaluation.scoring import Scoring, eval_step
 from faceparse_jax.labels import Scheme, conversion
@@ -21,28 +19,6 @@ from faceparse_jax.runtime import sharding
 
 Counts = Mapping[str, Mapping[str, np.ndarray]]
 """By route: ``confusion`` [k k] and perhaps ``boundary`` [k 4]."""
-
-
-def open_data(config, name: str, dataset: str = "") -> Split:
-    """The split `name` of the configured dataset, or of ``dataset``, as name/config."""
-    data = config.data
-    name_of, _, config_of = dataset.partition("/") if dataset else (data.name, "", data.config)
-    return reader.module(data.source).open_split(
-        name_of, config_of, name, pathlib.Path(data.data_dir)
-    )
-
-
-def dataset_record(split: Split) -> dict[str, Any]:
-    """What results and checkpoints say of a dataset."""
-    return {
-        "name": split.name,
-        "config": split.config,
-        "version": split.version,
-        "fingerprint": split.fingerprint,
-        "scheme": split.scheme.name,
-        "merge_order": split.merge_order,
-        "depth_source": split.depth_source,
-    }
 
 
 def scoring_for(

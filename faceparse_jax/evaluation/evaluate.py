@@ -13,16 +13,13 @@ from PIL import Image
 from faceparse_jax.checkpoints.trained import load_trained
 from faceparse_jax.config import Configs, with_overrides
 from faceparse_jax.data import reader
-from faceparse_jax.data.batches import ORIGINAL
-from faceparse_jax.data.scarcity import Batch
+from faceparse_jax.data.batches import ORIGINAL, Batch
 from faceparse_jax.data.splits import Split, prepared_configs
 from faceparse_jax.errors import InputError
 from faceparse_jax.evaluation import boundaries, metrics
 from faceparse_jax.evaluation.counting import (
     count,
-    dataset_record,
     make_eval_step,
-    open_data,
     result,
     scoring_for,
     write_confusion,
@@ -85,7 +82,9 @@ def open_scored(config, trained: Scheme, name: str) -> Scored:
     Raises:
         InputError: no such data, no conversion of its scheme, or labels that it does not hold.
     """
-    split = open_data(config, config.eval.split, name)
+    data = config.data
+    opened = reader.open(data.source, *name.split("/"), config.eval.split, data.data_dir, data.size)
+    split = opened.split
     scheme, how = scoring_for(
         trained,
         split.scheme,
@@ -94,13 +93,7 @@ def open_scored(config, trained: Scheme, name: str) -> Scored:
     )
     label_size = config.eval.label_size or config.data.size
     batches = functools.partial(
-        reader.module(config.data.source).eval_batches,
-        split,
-        batch_size=config.eval.batch,
-        size=config.data.size,
-        label_size=label_size,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        opened.evaluate, config.eval.batch, label_size, jax.process_index(), jax.process_count()
     )
     batches()  # what it would refuse
     return Scored(name, split, scheme, how, batches, label_size)
@@ -186,7 +179,7 @@ def _evaluate_split(
         "checkpoint": which,
         "trained_on": run.meta["dataset"],
         "trained_with": run.meta["code_version"],
-        "scored_on": dataset_record(split) | {"split": split.split, "examples": examples},
+        "scored_on": split.record() | {"split": split.split, "examples": examples},
         "scored_in_scheme": scheme.name,
         "input_resolution": config.data.size,
         "scoring_resolution": ("original" if scored.label_size == ORIGINAL else scored.label_size),

@@ -13,8 +13,8 @@ from faceparse_jax.images.read import (
     read_image,
     read_label,
     read_mask,
-    resize_depth,
 )
+from faceparse_jax.images.resize import resize_depth, resize_image, resize_label
 
 __all__ = [
     "MAX_PIXELS",
@@ -27,4 +27,6 @@ __all__ = [
     "read_label",
     "read_mask",
     "resize_depth",
+    "resize_image",
+    "resize_label",
 ]

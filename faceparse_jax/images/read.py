@@ -316,29 +316,3 @@ def check_depth_range(
             "16-bit depth that uses the range up to 65535",
             "scale the values, or save them with 8 bits, and run again",
         )
-
-
-def resize_depth(
-    depth: UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"], shape: tuple[int, int]
-) -> UInt8[np.ndarray, "height width"] | UInt16[np.ndarray, "height width"]:
-    """Depth on another grid: where there is depth by nearest, its values linearly.
-
-    A value is the mean of the depths around it, weighted by a triangle (widened when the
-    map shrinks), with pixels without depth left out: 0 is never mixed into a value.
-
-    Args:
-        depth: 0 = none.
-        shape: height and width to reach, in pixels.
-    """
-    if depth.shape == tuple(shape):
-        return depth
-    size = (shape[1], shape[0])
-    valid = depth > 0
-    nearest = np.asarray(Image.fromarray(valid.astype(np.uint8)).resize(size, Image.NEAREST)) > 0
-    total, weight = (
-        np.asarray(Image.fromarray(x.astype(np.float32)).resize(size, Image.BILINEAR))
-        for x in (depth, valid)
-    )
-    values = np.round(total / np.where(weight > 0, weight, 1))
-    largest = np.iinfo(depth.dtype).max
-    return np.where(nearest, np.clip(values, 1, largest), 0).astype(depth.dtype)

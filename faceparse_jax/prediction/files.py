@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from faceparse_jax.errors import InputError, few
-from faceparse_jax.images import read_depth, read_image
+from faceparse_jax.images import depth_to_u8, read_depth, read_image
 from faceparse_jax.images.draw import colour_depth, prediction_picture
 from faceparse_jax.prediction.inputs import Input, Place, find_inputs
 from faceparse_jax.prediction.parser import Pair, Parser, Result, check_pair
@@ -179,7 +179,7 @@ def _write(
 ) -> dict[str, str]:
     """Writes the files of one prediction and removes outdated ones; their names by kind."""
     image, depth = pair
-    shown = colour_depth(depth) if image is None else image
+    shown = colour_depth(depth_to_u8(depth)) if image is None else image
     label = Image.fromarray(result.label)
     label.putpalette(parser.scheme.palette.tobytes())
     pictures = {

@@ -17,8 +17,9 @@ from jaxtyping import Float16, Float32, UInt8, UInt16
 
 from faceparse_jax.checkpoints.trained import load_trained
 from faceparse_jax.errors import InputError
-from faceparse_jax.images import depth_to_u8, resize_depth
-from faceparse_jax.images.letterbox import OUTSIDE, decide, fit_image, inside
+from faceparse_jax.images import check_depth_range, resize_depth, resize_image
+from faceparse_jax.images.normalise import OUTSIDE
+from faceparse_jax.images.resize import decide, in_square, inside
 from faceparse_jax.labels import Scheme
 from faceparse_jax.models.routes import ROUTES, preferred, routes
 from faceparse_jax.models.system import System, Variables, predict
@@ -174,22 +175,26 @@ class Parser:
             yield Result(label, confidence, depth, source, planes)
 
     def _arrays(self, pairs: Sequence[Pair]) -> dict[str, np.ndarray]:
-        """The batch that `models.system.predict` takes, filled up with empty rows."""
-        rows = min(self._batch, 1 << (len(pairs) - 1).bit_length())
-        square = (rows, self._size, self._size)
+        """The batch that `models.system.predict` takes, filled up with empty rows.
+
+        Depth has 16 bits as soon as one of the maps has.
+        """
+        size, rows = self._size, min(self._batch, 1 << (len(pairs) - 1).bit_length())
         arrays = {}
         if pairs[0][0] is not None:
-            arrays["image"] = np.full((*square, 3), OUTSIDE)
-        if any(depth is not None for _, depth in pairs):
-            arrays["depth"] = np.zeros((*square, 1), np.uint8)
+            arrays["image"] = np.full((rows, size, size, 3), OUTSIDE)
+        depths = [depth for _, depth in pairs if depth is not None]
+        if depths:
+            kind = np.result_type(*depths)
+            arrays["depth"] = np.zeros((rows, size, size, 1), kind)
             arrays["has_depth"] = np.zeros(rows, bool)
         for row, (image, depth) in enumerate(pairs):
-            part = inside(_shape((image, depth)), self._size)
-            shape = tuple(side.stop - side.start for side in part)
             if image is not None:
-                arrays["image"][row][part] = fit_image(image, shape)
+                arrays["image"][row] = in_square(image, size, resize_image, OUTSIDE)
             if depth is not None:
-                arrays["depth"][row][part] = resize_depth(depth, shape)[..., None]
+                square = in_square(depth, size, resize_depth, 0, _shape((image, depth)))
+                scale = np.iinfo(kind).max // np.iinfo(depth.dtype).max
+                arrays["depth"][row, ..., 0] = square.astype(kind) * scale
                 arrays["has_depth"][row] = True
         return arrays
 
@@ -217,7 +222,7 @@ def load(workdir: pathlib.Path | str, checkpoint: str = "best", batch: int = 8) 
 
 
 def check_pair(image: Any, depth: Any, names: tuple[str, str] = ("image", "depth")) -> Pair:
-    """Image and depth as u8, or None: an input that the networks can take.
+    """Image (u8) and depth (u8 or u16), or None: an input that the networks can take.
 
     Args:
         names: what errors call the two.
@@ -245,7 +250,7 @@ def check_pair(image: Any, depth: Any, names: tuple[str, str] = ("image", "depth
             "uint8 or uint16 of shape (height, width), 0 = none, larger = farther",
             "read it with faceparse_jax.images.read_depth",
         )
-    depth = depth_to_u8(depth, names[1])
+    check_depth_range(depth, names[1])
     if image is not None:
         (h, w), (height, width) = image.shape[:2], depth.shape
         # Up to a pixel of the coarser grid the frames are the same.

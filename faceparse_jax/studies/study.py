@@ -116,7 +116,7 @@ def _accept(run: Run) -> tuple[Job, evaluate.Scored]:
         raise InputError(
             "config.base.eval.dataset", ", ".join(datasets), "one dataset", "name one of them"
         )
-    return job, evaluate.open_scored(config, job.train_split.scheme, datasets[0])
+    return job, evaluate.open_scored(config, job.data.split.scheme, datasets[0])
 
 
 def _check_data(runs: Iterable[Run], jobs: Mapping[pathlib.Path, tuple]) -> set[str]:
@@ -131,7 +131,7 @@ def _check_data(runs: Iterable[Run], jobs: Mapping[pathlib.Path, tuple]) -> set[
                 key = (data["name"], data["config"], data.get("split", "train"))
                 seen[key] = data["fingerprint"]
     for job, scored in jobs.values():
-        for split in (job.train_split, scored.split):
+        for split in (job.data.split, scored.split):
             before = seen.get((split.name, split.config, split.split), split.fingerprint)
             if before != split.fingerprint:
                 raise InputError(

@@ -76,7 +76,7 @@ def train(config: Configs, workdir: pathlib.Path) -> dict[str, float]:
     # 1. Everything that can be refused is refused before anything is written.
     job = accept(config)
     config = job.config
-    mesh, scheme = job.mesh, job.train_split.scheme
+    mesh, scheme = job.mesh, job.data.split.scheme
     lead = sharding.is_lead()
     # On every process: where one alone refuses, the others wait for it in vain.
     claim_workdir(workdir, config.to_dict(), write=lead)
@@ -98,8 +98,7 @@ def train(config: Configs, workdir: pathlib.Path) -> dict[str, float]:
     key = job.key()
     last_scores: dict[str, float] = {}
     total, rows = config.train.steps, config.train.batch + config.data.paired_rows
-    ids = functools.partial(job.data.split_ids, job.train_split)
-    watch = Watch(workdir, ids, lead)
+    watch = Watch(workdir, job.data.ids_of, lead)
     tally = Tally(scheme.classes, meta.get("seen"))
     with (
         checkpoints,

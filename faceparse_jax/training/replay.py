@@ -65,7 +65,7 @@ def replay(workdir: pathlib.Path, overrides=None) -> dict[str, float]:
         numbers = {k: float(v) for k, v in jax.device_get(scalars).items()}
         shown = {k: v for k, v in numbers.items() if k.startswith(("loss", "gradient_norm/"))}
         print(f"step {number}  " + "  ".join(f"{k} {v:.4g}" for k, v in shown.items()))
-    ids = job.data.split_ids(job.train_split, example_rows(batch))
+    ids = job.data.ids_of(example_rows(batch))
     bad = [name for name, value in numbers.items() if not math.isfinite(value)]
     print("not finite: " + (", ".join(bad) or "nothing this time; was it another machine?"))
     print(f"examples: {', '.join(ids)}")
@@ -76,7 +76,7 @@ def replay(workdir: pathlib.Path, overrides=None) -> dict[str, float]:
         rows = min(_SHOWN, len(batch["index"]))
         head = {k: v[:rows] for k, v in batch.items() if k != "paired"}
         head["mask"] = np.ones(rows, bool)
-        picture = training_picture(head, {}, job.train_split.scheme, rows)
+        picture = training_picture(head, {}, job.data.split.scheme, rows)
         Image.fromarray(picture).save(target.with_suffix(".png"))
         print(f"written: {target}.npz and .png")
     return numbers

@@ -5,7 +5,6 @@ import functools
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from types import ModuleType
 from typing import Any
 
 import jax
@@ -19,10 +18,10 @@ from faceparse_jax.checkpoints.trained import load_trained
 from faceparse_jax.config import Config, Configs, parse
 from faceparse_jax.data import augment, reader
 from faceparse_jax.data.augment import Augment
-from faceparse_jax.data.scarcity import EVERYTHING, Batch, Scarcity, pools
-from faceparse_jax.data.splits import Split
+from faceparse_jax.data.batches import Batch
+from faceparse_jax.data.order import Order, Scarcity
+from faceparse_jax.data.reader import Reader
 from faceparse_jax.errors import InputError
-from faceparse_jax.evaluation import counting
 from faceparse_jax.models import system
 from faceparse_jax.models.routes import preferred, routes
 from faceparse_jax.models.system import System
@@ -37,50 +36,33 @@ class Job:
     """A config, and what it stands for on this machine.
 
     Attributes:
-        data: the module that makes batches, see `data.source`.
         kept: training examples: ``all``, and those that keep ``depth`` and ``label``.
         best_route: the route whose validation score chooses the best checkpoint.
     """
 
     config: Config
     mesh: Mesh
-    data: ModuleType
-    train_split: Split
-    validation: Split
+    data: Reader
+    validation: Reader
     system: System
     loss: Loss
     optimizer: Optimizer
     augment: Augment
-    scarcity: Scarcity
+    order: Order
     kept: Mapping[str, int]
     best_route: str
 
     def train_batches(self, start_step: int) -> Iterator[Batch]:
         """This host's rows of the batches from `start_step` on."""
-        data = self.config.data
-        return self.data.train_batches(
-            self.train_split,
-            batch_size=self.config.train.batch,
-            size=data.size,
-            seed=self.config.seed,
-            start_step=start_step,
-            shuffle_buffer=data.shuffle_buffer,
-            cache=data.cache,
-            scarcity=self.scarcity,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        )
+        return self.data.train(self.order, start_step)
 
     def validation_batches(self) -> Iterator[Batch]:
         """This host's rows of the validation split, once."""
-        return self.data.eval_batches(
-            self.validation,
-            batch_size=self.config.eval.batch,
-            size=self.config.data.size,
-            label_size=self.config.eval.label_size or None,
-            cache=self.config.data.cache,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
+        return self.validation.evaluate(
+            self.config.eval.batch,
+            self.config.eval.label_size,
+            jax.process_index(),
+            jax.process_count(),
         )
 
     def train_step(self) -> Callable:
@@ -131,7 +113,7 @@ class Job:
             "seed": config.seed,
             "code_version": provenance.code_version(),
             "libraries": provenance.libraries(),
-            "dataset": counting.dataset_record(self.train_split) | {"examples": dict(self.kept)},
+            "dataset": self.data.split.record() | {"examples": dict(self.kept)},
             "best": None,
             "seen": None,
         }
@@ -147,10 +129,10 @@ class Job:
                 )
             return state, meta
         state, old = restored
-        if old["dataset"]["fingerprint"] != self.train_split.fingerprint:
+        if old["dataset"]["fingerprint"] != self.data.split.fingerprint:
             raise InputError(
-                str(self.train_split.directory),
-                f"dataset fingerprint {self.train_split.fingerprint}",
+                str(self.data.split.directory),
+                f"dataset fingerprint {self.data.split.fingerprint}",
                 f"{old['dataset']['fingerprint']}, which the run began with",
                 "prepare the same data, or start in another --workdir",
             )
@@ -188,24 +170,28 @@ def accept(config: Configs, find_translator: bool = True) -> Job:
     sharding.check_divides(config.train.batch, mesh, "train.batch")
     if config.data.paired_rows:
         sharding.check_divides(config.data.paired_rows, mesh, "data.paired_rows")
-    train_split = counting.open_data(config, "train")
-    validation = counting.open_data(config, "validation")
-    networks = system.build(config, train_split.scheme.num_classes)
+    data = reader.open_data(config.data, "train")
+    networks = system.build(config, data.split.scheme.num_classes)
     names = (field.name for field in dataclasses.fields(Scarcity))
-    scarcity = Scarcity(**{name: getattr(config.data, name) for name in names})
-    data = reader.module(config.data.source)
+    order = Order(
+        batch=config.train.batch,
+        seed=config.seed,
+        scarcity=Scarcity(**{name: getattr(config.data, name) for name in names}),
+        paired=config.data.paired_rows,
+        host=jax.process_index(),
+        hosts=jax.process_count(),
+    )
     job = Job(
         config=config,
         mesh=mesh,
         data=data,
-        train_split=train_split,
-        validation=validation,
+        validation=reader.open_data(config.data, "validation"),
         system=networks,
         loss=objective.build(config),
         optimizer=optim.build(config, networks),
-        augment=augment.build(config, train_split.scheme),
-        scarcity=scarcity,
-        kept=_kept(data, train_split, scarcity, config.train.batch),
+        augment=augment.build(config, data.split.scheme),
+        order=order,
+        kept=_kept(data, order),
         best_route=_best_route(config, networks),
     )
     # Both refuse what they cannot read when they are made.
@@ -259,28 +245,32 @@ def _with_translator(state: TrainState, workdir: pathlib.Path, mesh: Mesh) -> Tr
     return state.replace(**new)
 
 
-def _kept(data, split: Split, scarcity: Scarcity, batch_size: int) -> dict[str, int]:
+def _kept(data: Reader, order: Order) -> dict[str, int]:
     """How many training examples there are, and how many keep depth and label.
 
     Raises:
         InputError: no example keeps its label, or none its depth although some should; rows
             that cannot be drawn.
     """
-    count = split.num_examples
-    if scarcity == EVERYTHING:
-        return {"all": count, "depth": split.with_depth, "label": count}
-    ids, has_depth = data.split_ids(split, range(count)), data.has_depth(split)
-    pools(scarcity, ids, has_depth, batch_size)  # what it would refuse
-    kept = scarcity.counts(ids, has_depth)
+    split, scarcity = data.split, order.scarcity
+    if order.from_all:
+        return {
+            "all": split.num_examples,
+            "depth": split.with_depth,
+            "label": split.num_examples,
+        }
+    kept = scarcity.kept(data.ids, data.has_depth)
+    order.pools(kept)  # what it would refuse
+    counts = {what: int(keeps.sum()) for what, keeps in kept.items()}
     for what, fraction in (("depth", scarcity.depth_fraction), ("label", scarcity.label_fraction)):
-        if not kept[what] and (fraction or what == "label"):
+        if not counts[what] and (fraction or what == "label"):
             raise InputError(
                 f"config.data.{what}_fraction",
-                f"{fraction:g}, by which none of {count:,} examples keeps its {what}",
+                f"{fraction:g}, by which none of {split.num_examples:,} examples keeps its {what}",
                 "at least one",
                 "set a larger fraction",
             )
-    return {"all": count} | kept
+    return {"all": split.num_examples} | counts
 
 
 def _best_route(config: Config, networks: System) -> str:

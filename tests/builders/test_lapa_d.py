@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from faceparse_jax import labels
-from faceparse_jax.data import tfds_reader
-from faceparse_jax.images.letterbox import inside
+from faceparse_jax.data import reader
+from faceparse_jax.images.resize import inside
 from tests.support.builder_case import BuilderCase, assert_refused, prepared
 from tests.support.dummy_archives import SHAPES, cropped, eleven, encode, head, lapa, pack
 from tfds_builders.lapa_d import lapa_d_dataset_builder as lapa_module
@@ -41,12 +41,12 @@ def test_lapa_keeps_sizes_landmarks_and_sides(tmp_path):
 def test_16_bit_depth_stays_16_bits_to_the_batch(tmp_path):
     lapa(tmp_path / "manual", bits=16)
     prepared(lapa_module, tmp_path / "manual", "official")
-    split = tfds_reader.open_split("lapa_d", "official", "train", tmp_path / "data")
-    assert split.depth_bits == 16
-    assert split.label_size is None
-    batch = next(tfds_reader.eval_batches(split, batch_size=4, size=64))
+    opened = reader.open("tfds", "lapa_d", "official", "train", tmp_path / "data", 64)
+    assert opened.split.depth_bits == 16
+    assert opened.split.label_size is None
+    batch = next(opened.evaluate(4))
     assert batch["depth"].dtype == np.uint16
-    row = tfds_reader.split_ids(split, range(3)).index("1000_0")
+    row = opened.ids.index("1000_0")
     depth = head(0)["depth"].astype(np.uint16)
     np.testing.assert_array_equal(batch["depth"][row], depth * 256 + 3 * (depth > 0))
     assert not batch["depth"][3].any()  # padding
@@ -76,11 +76,10 @@ def test_a_set_of_8_and_16_bit_depth_is_one_of_16(tmp_path):
     eight = np.asarray(Image.open(path))
     path.write_bytes(encode(eight.astype(np.uint16) * 256 + 3 * (eight > 0).astype(np.uint16)))
     prepared(lapa_module, tmp_path / "manual", "official")
-    split = tfds_reader.open_split("lapa_d", "official", "train", tmp_path / "data")
-    assert split.depth_bits == 16
-    batch = next(tfds_reader.eval_batches(split, batch_size=3, size=64))
-    ids = tfds_reader.split_ids(split, range(3))
-    row, other = ids.index("1000_0"), ids.index("1001_1")
+    opened = reader.open("tfds", "lapa_d", "official", "train", tmp_path / "data", 64)
+    assert opened.split.depth_bits == 16
+    batch = next(opened.evaluate(3))
+    row, other = opened.ids.index("1000_0"), opened.ids.index("1001_1")
     wide = eight.astype(np.uint16)
     np.testing.assert_array_equal(batch["depth"][row, ..., 0], wide * 256 + 3 * (wide > 0))
     rows, columns = inside(SHAPES[1], 64)

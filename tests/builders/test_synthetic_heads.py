@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from faceparse_jax.data import tfds_reader
+from faceparse_jax.data import reader
 from faceparse_jax.data.synthetic import export, render_head
 from tfds_builders import build
 
@@ -17,11 +17,11 @@ def data_dir(tmp_path_factory):
 
 
 def test_records_are_the_rendered_heads(data_dir):
-    split = tfds_reader.open_split("synthetic_heads", "tiny", "test", data_dir)
-    assert split.num_examples == 13
-    assert split.depth_source == "rendered"
-    batch = next(tfds_reader.eval_batches(split, batch_size=13, size=64))
-    for row, name in enumerate(tfds_reader.split_ids(split, batch["index"])):
+    opened = reader.open("tfds", "synthetic_heads", "tiny", "test", data_dir, 64)
+    assert opened.split.num_examples == 13
+    assert opened.split.depth_source == "rendered"
+    batch = next(opened.evaluate(13))
+    for row, name in enumerate(opened.ids):
         head = render_head(int(name), 64)
         np.testing.assert_array_equal(batch["image"][row], head["image"])
         np.testing.assert_array_equal(batch["depth"][row], head["depth"])
@@ -31,8 +31,7 @@ def test_records_are_the_rendered_heads(data_dir):
 def test_splits_share_no_head(data_dir):
     ids = []
     for name in ("train", "validation", "test"):
-        split = tfds_reader.open_split("synthetic_heads", "tiny", name, data_dir)
-        ids += tfds_reader.split_ids(split, range(split.num_examples))
+        ids += reader.open("tfds", "synthetic_heads", "tiny", name, data_dir, 64).ids
     assert len(set(ids)) == len(ids) == 24 + 12 + 13
 
 

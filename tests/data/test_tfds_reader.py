@@ -1,14 +1,16 @@
 """Batches are a function of the step, hosts share them, evaluation misses no example."""
 
+import io
 import itertools
 
 import numpy as np
 import pytest
-import tensorflow as tf
 import tensorflow_datasets as tfds
+from PIL import Image
 
-from faceparse_jax import labels
-from faceparse_jax.data import tfds_reader, tfds_resize
+from faceparse_jax import images, labels
+from faceparse_jax.data import reader, tfds_reader
+from faceparse_jax.data.order import Order
 from faceparse_jax.errors import InputError
 
 TRAIN, TEST, SIDE = 11, 13, 16
@@ -93,21 +95,26 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def train(data_dir):
-    return tfds_reader.open_split("toy", "plain", "train", data_dir)
+    return opened(data_dir, "train")
 
 
-@pytest.fixture(scope="module")
-def test(data_dir):
-    return tfds_reader.open_split("toy", "plain", "test", data_dir)
+def opened(data_dir, split, name="toy", size=SIDE, cache=False):
+    return reader.open("tfds", name, "plain", split, data_dir, size, 64, cache)
 
 
 def first(batches, count):
     return list(itertools.islice(batches, count))
 
 
-def train_batches(split, **changed):
-    settings = {"batch_size": 4, "size": SIDE, "seed": 3, "shuffle_buffer": 64}
-    return tfds_reader.train_batches(split, **settings | changed)
+@pytest.fixture(scope="module", params=[False, True])
+def batches(data_dir, request):
+    """Makes batches of the training split, with and without a cache."""
+    opens = opened(data_dir, "train", cache=request.param)
+
+    def make(start_step=0, **order):
+        return opens.train(Order(**{"batch": 4, "seed": 3} | order), start_step)
+
+    return make
 
 
 def assert_equal(a, b):
@@ -123,26 +130,23 @@ def rows(batches):
 
 
 def test_split_tells_what_was_built(train):
-    assert (train.version, train.num_examples) == ("1.10.0", TRAIN)
-    assert train.scheme is labels.CELEBAMASK_HQ
-    assert (train.merge_order, train.depth_source) == ("official", "random")
-    assert train.label_size == (SIDE, SIDE)
-    assert tfds_reader.split_ids(train, np.array([7, 0])) == ["face_007", "face_000"]
+    assert (train.split.version, train.split.num_examples) == ("1.10.0", TRAIN)
+    assert train.split.scheme is labels.CELEBAMASK_HQ
+    assert (train.split.merge_order, train.split.depth_source) == ("official", "random")
+    assert train.split.label_size == (SIDE, SIDE)
+    assert train.ids_of(np.array([7, 0])) == ["face_007", "face_000"]
+    assert train.has_depth.tolist() == [number % 3 != 0 for number in range(TRAIN)]
 
 
 def test_fingerprint_follows_the_files(data_dir, tmp_path, train):
-    again = tmp_path / "again"
     three_files = tfds.download.DownloadConfig(num_shards=3)
-    Toy(config="plain", data_dir=again).download_and_prepare(download_config=three_files)
-    copy = tfds_reader.open_split("toy", "plain", "train", again)
-    assert copy.fingerprint == train.fingerprint
-    other = tfds_reader.open_split("bad", "plain", "train", data_dir)
-    assert other.fingerprint != train.fingerprint
+    Toy(config="plain", data_dir=tmp_path).download_and_prepare(download_config=three_files)
+    assert opened(tmp_path, "train").split.fingerprint == train.split.fingerprint
+    assert opened(data_dir, "train", "bad").split.fingerprint != train.split.fingerprint
 
 
-@pytest.mark.parametrize("cache", [False, True])
-def test_batches_have_the_documented_types_and_stored_bytes(train, cache):
-    (batch,) = first(train_batches(train, batch_size=TRAIN, cache=cache), 1)
+def test_batches_have_the_documented_types_and_stored_bytes(batches):
+    (batch,) = first(batches(batch=TRAIN), 1)
     shapes = {key: (value.dtype.str[1:], value.shape[1:]) for key, value in batch.items()}
     assert shapes == {
         "image": ("u1", (SIDE, SIDE, 3)),
@@ -159,140 +163,97 @@ def test_batches_have_the_documented_types_and_stored_bytes(train, cache):
         assert batch["has_depth"][row] == stored["has_depth"]
 
 
-@pytest.mark.parametrize("cache", [False, True])
-def test_restart_equals_no_interruption(train, cache):
-    undisturbed = first(train_batches(train, cache=cache), 10)
+def test_restart_equals_no_interruption(batches):
+    undisturbed = first(batches(), 10)
     # 4 * 5 rows are in the second epoch of 11, 4 * 8 end in the third.
-    assert_equal(undisturbed[5:], first(train_batches(train, cache=cache, start_step=5), 5))
-    assert_equal(undisturbed[8:], first(train_batches(train, cache=cache, start_step=8), 2))
+    assert_equal(undisturbed[5:], first(batches(5), 5))
+    assert_equal(undisturbed[8:], first(batches(8), 2))
 
 
-@pytest.mark.parametrize("cache", [False, True])
-def test_every_epoch_holds_every_example_once_in_its_own_order(train, cache):
-    order = rows(first(train_batches(train, cache=cache), 3 * TRAIN))
+def test_every_epoch_holds_every_example_once_in_its_own_order(batches):
+    order = rows(first(batches(), 3 * TRAIN))
     epochs = [order[i * TRAIN : (i + 1) * TRAIN] for i in range(12)]
     assert all(sorted(epoch) == list(range(TRAIN)) for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 12
-    assert order != rows(first(train_batches(train, cache=cache, seed=4), 3 * TRAIN))
+    assert order != rows(first(batches(seed=4), 3 * TRAIN))
 
 
-@pytest.mark.parametrize("cache", [False, True])
-def test_hosts_share_the_global_batch(train, cache):
-    whole = first(train_batches(train, cache=cache, start_step=2), 6)
-    hosts = [
-        first(train_batches(train, cache=cache, start_step=2, process_index=i, process_count=2), 6)
-        for i in range(2)
-    ]
+def test_hosts_share_the_global_batch(batches):
+    whole = first(batches(2), 6)
+    hosts = [first(batches(2, host=i, hosts=2), 6) for i in range(2)]
     united = [{k: np.concatenate([a[k], b[k]]) for k in a} for a, b in zip(*hosts, strict=True)]
     assert_equal(united, whole)
 
 
 @pytest.mark.parametrize("cache", [False, True])
-@pytest.mark.parametrize(("hosts", "batch_size"), [(1, 4), (2, 4), (2, 12)])
-def test_evaluation_sees_each_example_once(test, cache, hosts, batch_size):
-    parts = [
-        list(
-            tfds_reader.eval_batches(
-                test,
-                batch_size=batch_size,
-                size=8,
-                label_size=SIDE,
-                cache=cache,
-                process_index=i,
-                process_count=hosts,
-            )
-        )
-        for i in range(hosts)
-    ]
-    assert {len(part) for part in parts} == {-(-TEST // batch_size)}
+@pytest.mark.parametrize(("hosts", "batch"), [(1, 4), (2, 4), (2, 12)])
+def test_evaluation_sees_each_example_once(data_dir, cache, hosts, batch):
+    opens = opened(data_dir, "test", size=8, cache=cache)
+    parts = [list(opens.evaluate(batch, SIDE, host, hosts)) for host in range(hosts)]
+    assert {len(part) for part in parts} == {-(-TEST // batch)}
     seen = []
-    for batches in zip(*parts, strict=True):
-        for batch in batches:
-            mask = batch["mask"]
-            assert batch["label"].shape == (batch_size // hosts, SIDE, SIDE)
-            assert batch["image"].shape == (batch_size // hosts, 8, 8, 3)
-            for key in batch.keys() - {"size", "window"}:
-                assert not batch[key][~mask].any(), key
+    for together in zip(*parts, strict=True):
+        for found in together:
+            mask = found["mask"]
+            assert found["label"].shape == (batch // hosts, SIDE, SIDE)
+            assert found["image"].shape == (batch // hosts, 8, 8, 3)
+            for key in found.keys() - {"size", "window"}:
+                assert not found[key][~mask].any(), key
             for row in np.flatnonzero(mask):
-                number = int(batch["index"][row])
+                number = int(found["index"][row])
                 seen.append(number)
-                np.testing.assert_array_equal(batch["label"][row], example(number)["label"][..., 0])
+                np.testing.assert_array_equal(found["label"][row], example(number)["label"][..., 0])
     assert seen == list(range(TEST))
 
 
-def resize(picture, size, method):
-    return tfds_resize.square(tf.constant(picture), size, method, 0).numpy()
-
-
-def test_image_shrinks_without_aliasing():
-    lines = np.zeros((64, 64, 3), np.uint8)
-    lines[:, ::4] = 255
-    small = resize(lines, 16, tfds_resize.image)
-    np.testing.assert_allclose(small[2:-2, 2:-2], 255 / 4, atol=2)
-
-
-def test_label_resize_invents_no_class():
-    label = np.random.default_rng(0).choice([0, 5, 255], (30, 30, 1)).astype(np.uint8)
-    for size in (13, 15, 47):
-        resized = resize(label, size, tfds_resize.nearest)
-        assert resized.shape == (size, size, 1)
-        assert set(np.unique(resized)) == {0, 5, 255}
-    np.testing.assert_array_equal(resize(label, 15, tfds_resize.nearest), label[1::2, 1::2])
-
-
-@pytest.mark.parametrize("size", [9, 16, 31, 64, 100])
-def test_depth_resize_keeps_none_apart(size):
-    depth = np.random.default_rng(1).choice([0, 1, 100, 102], (32, 32, 1)).astype(np.uint8)
-    far = np.where(depth > 1, depth, 0).astype(np.uint8)
-    resized = resize(far, size, tfds_resize.depth)
-    nearest = resize(far, size, tfds_resize.nearest)
-    np.testing.assert_array_equal(resized > 0, nearest > 0)
-    assert resized[resized > 0].min() >= 100  # a 0 mixed in would lower it
-    dim = np.minimum(depth, 1)
-    resized = resize(dim, size, tfds_resize.depth)
-    assert set(np.unique(resized)) == {0, 1}
-
-
-def test_depth_is_linear_inside():
-    depth = np.tile(np.arange(10, 42, dtype=np.uint8)[None, :, None], (32, 1, 1))
-    resized = resize(depth, 16, tfds_resize.depth)[8, 2:-2, 0]
-    np.testing.assert_allclose(resized, np.arange(10.5, 42, 2)[2:-2], atol=0.51)
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize(
+    "options", [{"subsampling": 0}, {"subsampling": 1}, {"subsampling": 2}, {"progressive": True}]
+)
+def test_a_jpeg_has_the_pixels_that_prediction_sees(train, mode, options):
+    noise = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    photo = Image.fromarray(noise).resize((63, 41), Image.Resampling.BICUBIC).convert(mode)
+    jpeg, png = io.BytesIO(), io.BytesIO()
+    photo.save(jpeg, "JPEG", quality=90, **options)
+    photo.convert("L").save(png, "PNG")
+    encoded = {"image": jpeg.getvalue(), "depth": png.getvalue(), "label": png.getvalue()}
+    decoded = tfds_reader._decode(train.split)(0, encoded | {"has_depth": True})
+    np.testing.assert_array_equal(decoded[1], images.read_image(jpeg.getvalue()))
 
 
 @pytest.mark.parametrize("cache", [False, True])
 def test_label_outside_the_scheme_names_the_example(data_dir, cache):
-    bad = tfds_reader.open_split("bad", "plain", "test", data_dir)
     with pytest.raises(InputError, match=r"face_012.*label value 19"):
-        list(tfds_reader.eval_batches(bad, batch_size=4, size=4, cache=cache))
+        list(opened(data_dir, "test", "bad", 4, cache).evaluate(4))
 
 
 def test_missing_data_give_the_build_command(tmp_path):
     with pytest.raises(InputError, match=r"tfds_builders\.build --name lapa_d --config x .*manual"):
-        tfds_reader.open_split("lapa_d", "x", "train", tmp_path)
+        reader.open("tfds", "lapa_d", "x", "train", tmp_path, SIDE)
     with pytest.raises(InputError) as error:
-        tfds_reader.open_split("synthetic_heads", "96", "train", tmp_path)
+        reader.open("tfds", "synthetic_heads", "96", "train", tmp_path, SIDE)
     assert "--manual_dir" not in str(error.value)
 
 
 def test_unknown_split_and_unknown_scheme_are_refused(data_dir):
     with pytest.raises(InputError, match=r"validation.*\['test', 'train'\]"):
-        tfds_reader.open_split("toy", "plain", "validation", data_dir)
+        opened(data_dir, "validation")
     with pytest.raises(InputError, match="animals"):
-        tfds_reader.open_split("stranger", "plain", "train", data_dir)
+        opened(data_dir, "train", "stranger")
 
 
 def test_data_of_other_builders_are_refused(tmp_path):
     Toy(config="plain", data_dir=tmp_path).download_and_prepare()
     (tmp_path / "toy" / "plain" / "1.10.0" / "metadata.json").unlink()
     with pytest.raises(InputError, match="scheme None"):
-        tfds_reader.open_split("toy", "plain", "train", tmp_path)
+        opened(tmp_path, "train")
 
 
-def test_batch_that_hosts_cannot_share_is_refused(train):
+def test_a_batch_that_hosts_cannot_share_is_refused(train):
     with pytest.raises(InputError, match=r"found 4.*multiple of the 3 hosts.*set it to 3"):
-        train_batches(train, process_count=3)
+        train.evaluate(4, hosts=3)
 
 
-def test_too_large_a_cache_is_refused(train):
+def test_too_large_a_cache_is_refused(data_dir):
     with pytest.raises(InputError, match="GiB"):
-        train_batches(train, cache=True, size=16384)
+        opened(data_dir, "train", size=16384, cache=True)

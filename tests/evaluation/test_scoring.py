@@ -9,11 +9,11 @@ import pytest
 from scipy import ndimage
 
 from faceparse_jax import labels
-from faceparse_jax.data import batches, tfds_reader
+from faceparse_jax.data import batches, reader
 from faceparse_jax.evaluation import boundaries, evaluate, metrics, scoring
 from faceparse_jax.evaluation.counting import scoring_for
 from faceparse_jax.evaluation.scoring import Scoring, eval_step, resize_within
-from faceparse_jax.images.letterbox import inside
+from faceparse_jax.images.resize import inside
 from faceparse_jax.labels.conversion import class_matrix
 from faceparse_jax.models.bisenet import BiSeNet
 from faceparse_jax.models.routes import ROUTES, preferred, routes
@@ -61,20 +61,23 @@ def test_labels_of_many_sizes_count_as_one_by_one(variables):
     for row, (h, w) in enumerate(sizes):
         one = {key: value[0] for key, value in inputs(1, seed=row).items()}
         label = rng.integers(0, 19, (h, w)).astype(np.uint8)
-        examples.append(one | {"label": label, "index": np.int32(row)})
+        examples.append((one | {"index": np.int32(row)}, label))
         arrays = {key: jnp.asarray(value[None]) for key, value in one.items()}
         probabilities = np.asarray(predict(variables, arrays, system=SYSTEM)["rgb"][0])
-        top, left, height, width = batches.window((h, w), 32)
-        part = probabilities[top : top + height, left : left + width]
+        part = probabilities[inside((h, w), 32)]
         planes = jax.image.resize(part, (h, w, 19), "linear", antialias=False)
         expected += np.asarray(
             metrics.confusion(jnp.asarray(label)[None], jnp.argmax(planes, -1)[None], 19)
         )
-    parts = batches.on_canvas(iter(examples), range(4), 4, np.array(sizes), 32)
-    shapes = [batches.canvas(np.array(sizes[:4])), batches.canvas(np.array(sizes[4:]))]
-    empties = (batches.empty(4, 32, shape, 8, sized=True) for shape in shapes)
+    canvases = batches.canvases(batches.ORIGINAL, lambda: np.array(sizes), len(sizes), 4)
+    assert canvases == [(64, 64), (64, 64)]
+    rows = (
+        one | batches.on_canvas(label, canvases[row // 4], batches.ORIGINAL, 32)
+        for row, (one, label) in enumerate(examples)
+    )
+    empties = (batches.empty(4, 32, 8, canvas) for canvas in canvases)
     seen = 0
-    for batch in batches.padded(parts, empties):
+    for batch in batches.padded(batches.grouped(rows, 4), empties):
         seen += int(batch["mask"].sum())
         arrays = {k: jnp.asarray(v) for k, v in batch.items() if k != "index"}
         found += np.asarray(step(variables, arrays)["rgb"]["confusion"])
@@ -88,19 +91,19 @@ def test_labels_in_a_larger_square_lie_where_the_picture_lies(tmp_path, variable
     """Pictures that are not square: the label's square and the networks' round differently."""
     lapa(tmp_path / "manual")
     build.build("lapa_d", tmp_path / "manual", data_dir=tmp_path)
-    split = tfds_reader.open_split("lapa_d", "official", "train", tmp_path)
+    opened = reader.open("tfds", "lapa_d", "official", "train", tmp_path, 30)
     system = System(rgb=BiSeNet(11, width=0.125))
     network = {"rgb": jax.jit(functools.partial(system.rgb.init, train=False))(
         jax.random.key(0), jnp.zeros((1, 32, 32, 3))
     )}  # fmt: skip
-    (batch,) = tfds_reader.eval_batches(split, batch_size=3, size=30, label_size=128)
+    (batch,) = opened.evaluate(3, 128)
     arrays = {k: jnp.asarray(v) for k, v in batch.items() if k != "index"}
     step = functools.partial(eval_step, system=system, scoring=Scoring(11))
     found = np.asarray(step(network, arrays)["rgb"]["confusion"])
     expected = np.zeros_like(found)
     inputs = {key: arrays[key] for key in ("image", "depth", "has_depth")}
     probabilities = np.asarray(predict(network, inputs, system=system)["rgb"])
-    for row, name in enumerate(tfds_reader.split_ids(split, batch["index"])):
+    for row, name in enumerate(opened.ids):
         shape = SHAPES[int(name[-1])]
         picture = probabilities[row][inside(shape, 30)]
         there = inside(shape, 128)

@@ -199,25 +199,3 @@ def test_8_bits_of_depth_keep_none_and_only_none_at_zero():
 def test_millimetres_are_refused():
     with pytest.raises(InputError, match="16-bit depth of at most 900"):
         images.depth_to_u8(np.array([[0, 900]], np.uint16))
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize("shape", [(7, 9), (20, 31), (64, 64), (3, 100)])
-def test_resized_depth_never_mixes_none_into_values(dtype, shape):
-    depth = np.zeros((20, 31), dtype)
-    depth[4:15, 6:25] = 200
-    depth[8:10, 10:12] = 0
-    resized = images.resize_depth(depth, shape)
-    assert resized.shape == shape
-    assert resized.dtype == dtype
-    assert set(np.unique(resized)) == {0, 200}
-    # Validity is that of the nearest pixel, counted here by hand.
-    rows = ((np.arange(shape[0]) + 0.5) * 20 / shape[0]).astype(int)
-    columns = ((np.arange(shape[1]) + 0.5) * 31 / shape[1]).astype(int)
-    np.testing.assert_array_equal(resized > 0, depth[np.ix_(rows, columns)] > 0)
-
-
-def test_resized_depth_is_linear_within_the_head():
-    depth = np.tile(np.arange(10, 170, 10, dtype=np.uint8), (4, 1))
-    middle = images.resize_depth(depth, (4, 32))[0, 1:-1]
-    np.testing.assert_allclose(middle, 10 + 5 * np.arange(1, 31) - 2.5, atol=0.51)

@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 
 from faceparse_jax.errors import InputError
-from faceparse_jax.images import letterbox
-from tests.support.known_parser import CLOTH, COLOURS, SIZE, SKIN, bands, depth_like, make_parser
+from tests.support.known_parser import (
+    CLOTH,
+    COLOURS,
+    HAIR,
+    SIZE,
+    SKIN,
+    bands,
+    depth_like,
+    make_parser,
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,16 +43,6 @@ def test_at_the_networks_size_nothing_is_resized(parser):
     assert result.probabilities.shape == (SIZE, SIZE, 19)
     np.testing.assert_array_equal(result.probabilities.argmax(-1), label)
     np.testing.assert_allclose(result.probabilities.max(-1), result.confidence, atol=1e-3)
-
-
-@pytest.mark.parametrize("shape", [(20, 80), (80, 20), (33, 47), (1, 500), (31, 32)])
-def test_a_picture_keeps_its_aspect_ratio_in_the_middle_of_the_square(shape):
-    rows, columns = letterbox.inside(shape, SIZE)
-    fitted = np.array([rows.stop - rows.start, columns.stop - columns.start])
-    assert fitted.max() == SIZE
-    assert abs(fitted - np.maximum(np.array(shape) * SIZE / max(shape), 1)).max() <= 0.5
-    for side in (rows, columns):
-        assert abs(side.start - (SIZE - side.stop)) <= 1
 
 
 @pytest.mark.parametrize(
@@ -153,3 +151,17 @@ def test_depth_without_any_depth_counts_as_absent(parser):
 def test_arrays_of_another_form_are_refused(parser, inputs):
     with pytest.raises(InputError, match="found"):
         list(parser.stream([(inputs.get("image"), inputs.get("depth"))]))
+
+
+def test_16_bits_of_depth_reach_the_networks(parser):
+    """A step of depth that 8 bits do not have decides between skin and hair."""
+    _, photo = bands(32, 32)
+    depth = np.full((32, 32), 32767, np.uint16)
+    depth[:, 16:] = 32768
+    shallow = np.full((32, 32), 60, np.uint8)
+    results = parser(image=[photo, photo], depth=[depth, shallow], output="depth")
+    assert set(np.unique(results[0].label[:, :16])) == {SKIN}
+    assert set(np.unique(results[0].label[:, 16:])) == {HAIR}
+    assert set(np.unique(results[1].label)) == {SKIN}
+    alone = parser(image=photo, depth=shallow, output="depth")
+    np.testing.assert_array_equal(results[1].confidence, alone.confidence)

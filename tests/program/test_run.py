@@ -9,7 +9,7 @@ from PIL import Image
 
 from faceparse_jax.checkpoints import store
 from faceparse_jax.config import stored
-from faceparse_jax.data.scarcity import hashed
+from faceparse_jax.data.order import hashed
 from faceparse_jax.errors import InputError
 from faceparse_jax.evaluation import evaluate
 from faceparse_jax.prediction.files import predict_files
