@@ -120,10 +120,10 @@ def test_running_needs_no_extra():
         "from faceparse_jax.evaluation import evaluate\n"
         "from faceparse_jax.prediction import files\n"
         "from faceparse_jax.training import loop, replay\n"
-        "reader.module('arrays')\n"
+        "from faceparse_jax.data import arrays_reader\n"
         "try: STUDY.run(None, config=None)\n"
         "except Exception as error: print(error)\n"
-        "try: reader.module('tfds')\n"
+        "try: reader.open('tfds', 'a', 'b', 'train', '.', 32)\n"
         "except Exception as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)

@@ -3,7 +3,7 @@
 `faceparse_jax.data.decode` writes the files once at one size, beside the prepared dataset:
 
     DATA_DIR/NAME/CONFIG/VERSION/arrays_SIZE/SPLIT/{image,depth,label,has_depth}.npy
-    DATA_DIR/NAME/CONFIG/VERSION/arrays_SIZE/SPLIT/label_png.{bin,npy}  labels as prepared, ends
+    DATA_DIR/NAME/CONFIG/VERSION/arrays_SIZE/SPLIT/label_png.{bin,npy}  prepared labels, ends
     DATA_DIR/NAME/CONFIG/VERSION/arrays_SIZE/SPLIT/split.json    ids and what `Split` holds
 """
 
@@ -121,7 +121,7 @@ def open(name: str, config: str, split: str, data_dir: pathlib.Path, size: int) 
         found = ", ".join(f"{path.parent.parent.name}/{path.parent.name}" for path in there)
         raise InputError(str(root), found or "no arrays", "decoded arrays", f"run {command}")
     again = f"remove {root} and run {command}"
-    opened, ids = _record(root / "split.json", directory, again)
+    opened, ids = _read_json(root / "split.json", directory, again)
     arrays = {
         key: _mapped(root / f"{key}.npy", *form, again)
         for key, form in shapes(opened, size).items()
@@ -137,7 +137,7 @@ def as_json(split: Split, ids: list[str]) -> dict:
     return {"split": values, "ids": ids}
 
 
-def _record(path: pathlib.Path, directory: pathlib.Path, again: str) -> tuple[Split, list[str]]:
+def _read_json(path: pathlib.Path, directory: pathlib.Path, again: str) -> tuple[Split, list[str]]:
     """The split and the ids of a ``split.json``.
 
     Raises:

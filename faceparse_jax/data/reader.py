@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Bool, Int
 
+from faceparse_jax.config import Data
 from faceparse_jax.data.batches import Batch
 from faceparse_jax.data.order import Order, Pool, scarce
 from faceparse_jax.data.splits import Split

@@ -14,8 +14,8 @@ class Split:
 
     Attributes:
         with_depth: examples that have depth.
-        depth_bits: 8 or 16, of the stored depth.
-        label_size: height and width of the stored labels, None where they vary.
+        depth_bits: 8 or 16, of the prepared depth.
+        label_size: height and width of the prepared labels, None where they vary.
         fingerprint: equal for equal features, metadata and record files (by name and
             size), so that a run can refuse to go on with other data.
     """

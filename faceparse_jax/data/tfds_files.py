@@ -84,7 +84,7 @@ def open_splits(name: str, config: str, data_dir: str | pathlib.Path) -> list[Sp
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What is known of the examples of a split without decoding them, in stored order."""
+    """What is known of the examples of a split without decoding them, in the order of the files."""
 
     ids: list[str]
     has_depth: Bool[np.ndarray, " n"]
@@ -109,14 +109,14 @@ def facts(split: Split) -> Facts:
 
 @functools.lru_cache(maxsize=2)
 def encoded_labels(split: Split) -> list[bytes]:
-    """The PNG file of every label, in stored order."""
+    """The PNG file of every label, in the order of the files."""
     stream = encoded(split).map(lambda _, example: example["label"])
     with reading(split):
         return list(stream.as_numpy_iterator())
 
 
 def encoded(split: Split) -> tf.data.Dataset:
-    """(row, example with the bytes of its PNG and JPEG files) in stored order."""
+    """(row, example with the bytes of its PNG and JPEG files) in the order of the files."""
     # One file after the other: the row number must not depend on an interleave.
     config = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
     dataset = _builder(split.directory).as_dataset(

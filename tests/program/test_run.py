@@ -16,9 +16,17 @@ from faceparse_jax.prediction.files import predict_files
 from faceparse_jax.prediction.parser import load
 from faceparse_jax.training import logs
 from faceparse_jax.training.loop import train
-from tests.support import dummy_archives
-from tests.support.runs import command, numbers, tiny_config
+from tests.support import dummy_archives, runs
+from tests.support.runs import command, numbers
 from tfds_builders import build
+
+
+def tiny_config(data_dir, steps=4):
+    """With a second batch of paired rows, and an end-to-end term that fades."""
+    config = runs.tiny_config(data_dir, steps)
+    config.data.paired_rows = 4
+    config.loss.e2e = ((0, 1.0), (steps, 0.5))
+    return config
 
 
 @pytest.fixture(scope="module")
