@@ -164,7 +164,7 @@ CASES = [
             ("rgb", "depth", "e2e", "mutual", "translation"))),
     _config("a schedule that goes back", "loss.e2e", "loss.e2e=((5,1.0),(2,0.0))"),
     _config("a schedule of words", "loss.e2e", "loss.e2e='falling'"),
-    _config("a schedule of one form more", "loss.e2e", "loss.e2e={0:1.0}"),
+    _config("a schedule of one form more", "loss.e2e", "loss.e2e={{0:1.0}}"),
     _config("an average that never moves", "train.ema", "train.ema=1"),
     _config("no steps", "train.steps", "train.steps=0"),
     _config("a log that is never written", "log.every", "log.every=0"),
