@@ -54,7 +54,7 @@ def open_split(name: str, config: str, split: str, data_dir: str | pathlib.Path)
         raise InputError(
             str(directory / "metadata.json"),
             f"label scheme {metadata.get('scheme')!r} with classes {metadata.get('classes')}",
-            f"one of {sorted(labels.SCHEMES)} with the classes of faceparse_jax/labels.py",
+            f"one of {sorted(labels.SCHEMES)} with the classes of faceparse_jax/labels/schemes.py",
             _again(directory),
         )
     shape = info.features["label"].shape[:2]

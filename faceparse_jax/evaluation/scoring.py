@@ -66,7 +66,7 @@ def eval_step(
 
     Args:
         batch: as for evaluation; with ``size`` i32 [b 2] and ``window`` i32 [b 4] where
-            labels are not of the networks' size (see `data.pipeline.eval_batches`).
+            labels are not of the networks' size (see `data.batches`).
 
     Returns:
         By route: ``confusion`` [k k] (see `metrics.confusion`) and, where it is asked
