@@ -11,8 +11,9 @@ A batch is ``image`` u8 [b h w 3], ``depth`` u8 or u16 [b h w 1], ``label`` u8 [
 """
 
 import collections
+import itertools
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -53,23 +54,6 @@ def host_rows(count: int, host: int, hosts: int, key: str = "the batch size") ->
     return range(host * local, (host + 1) * local)
 
 
-def stacked(rows: Sequence[Batch]) -> Batch:
-    """A batch of single examples."""
-    return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
-
-
-def grouped(rows: Iterable[Batch], count: int) -> Iterator[Batch]:
-    """Batches of `count` examples each; the last one may be shorter."""
-    waiting = []
-    for row in rows:
-        waiting.append(row)
-        if len(waiting) == count:
-            yield stacked(waiting)
-            waiting = []
-    if waiting:
-        yield stacked(waiting)
-
-
 _THREADS = ThreadPoolExecutor(thread_name_prefix="examples")
 
 
@@ -82,6 +66,16 @@ def ahead(function: Callable, items: Iterable, count: int) -> Iterator:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
+
+
+def grouped(rows: Iterator[Batch], count: int) -> Iterator[Batch]:
+    """Batches of `count` single examples each; the last one may be shorter."""
+
+    def stacked(group):
+        return {key: np.stack([row[key] for row in group]) for key in group[0]}
+
+    # Until a group is empty; one is stacked while the rows of the next one come.
+    return ahead(stacked, iter(lambda: list(itertools.islice(rows, count)), []), 1)
 
 
 def padded(parts: Iterator[Batch], empties: Iterable[Batch]) -> Iterator[Batch]:
