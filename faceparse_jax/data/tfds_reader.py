@@ -85,6 +85,9 @@ class TfdsReader(Reader):
         if count < self.split.num_examples:
             takes_part = tf.constant(np.isin(np.arange(self.split.num_examples), pool.examples))
             encoded = encoded.filter(lambda row, _: takes_part[row])
+            if count <= self._shuffle_buffer:
+                # Else each of its short epochs would read the whole split.
+                encoded = encoded.cache()
 
         def epoch(number):
             # Far apart, so that runs with neighbouring seeds share no order.
