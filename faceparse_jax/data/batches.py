@@ -12,6 +12,7 @@ A batch is ``image`` u8 [b h w 3], ``depth`` u8 or u16 [b h w 1], ``label`` u8 [
 
 import collections
 import itertools
+import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -54,7 +55,8 @@ def host_rows(count: int, host: int, hosts: int, key: str = "the batch size") ->
     return range(host * local, (host + 1) * local)
 
 
-_THREADS = ThreadPoolExecutor(thread_name_prefix="examples")
+# More threads than cores would only wait for each other.
+_THREADS = ThreadPoolExecutor(min(os.cpu_count() or 1, 32), "examples")
 
 
 def ahead(function: Callable, items: Iterable, count: int) -> Iterator:
