@@ -21,17 +21,8 @@ from configs import (
     synthetic_heads,
 )
 from faceparse_jax import labels
-from faceparse_jax.config import (
-    FIELDS,
-    TERMS,
-    Config,
-    differing,
-    documentation,
-    expected,
-    parse,
-    sentence,
-    stored,
-)
+from faceparse_jax.checkpoints.run_config import differing, stored
+from faceparse_jax.config import FIELDS, TERMS, Config, documentation, expected, parse, sentence
 from faceparse_jax.data import augment
 from faceparse_jax.data.augment import Augment
 from faceparse_jax.data.order import Scarcity

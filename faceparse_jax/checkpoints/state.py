@@ -4,7 +4,7 @@ from typing import Any
 
 import flax.struct
 
-from faceparse_jax.models.system import Variables, inference_variables
+from faceparse_jax.models.inference import Variables, inference_variables
 
 
 @flax.struct.dataclass

@@ -8,9 +8,11 @@ import jax
 
 from faceparse_jax import labels
 from faceparse_jax.checkpoints import store
-from faceparse_jax.config import Config, stored
+from faceparse_jax.checkpoints.run_config import stored
+from faceparse_jax.config import Config
 from faceparse_jax.errors import InputError
-from faceparse_jax.models.system import System, Variables, build, inference_variables
+from faceparse_jax.models.inference import Variables, inference_variables
+from faceparse_jax.models.system import System, build
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Trained:
         config: the run's config.
         meta: seed, step, code version, dataset and merge order of the training.
         scheme: the label scheme of the logits.
-        variables: by network, as `models.system.predict` takes them.
+        variables: by network, as `models.inference.predict` takes them.
     """
 
     config: Config

@@ -13,8 +13,9 @@ from jax.sharding import Mesh
 from faceparse_jax.evaluation import boundaries, metrics
 from faceparse_jax.evaluation.scoring import Scoring, eval_step
 from faceparse_jax.labels import Scheme, conversion
+from faceparse_jax.models.inference import Variables
 from faceparse_jax.models.routes import ROUTES
-from faceparse_jax.models.system import System, Variables
+from faceparse_jax.models.system import System
 from faceparse_jax.runtime import sharding
 
 Counts = Mapping[str, Mapping[str, np.ndarray]]

@@ -10,8 +10,9 @@ import jax
 import numpy as np
 from PIL import Image
 
+from faceparse_jax.checkpoints.run_config import with_overrides
 from faceparse_jax.checkpoints.trained import load_trained
-from faceparse_jax.config import Configs, with_overrides
+from faceparse_jax.config import Configs
 from faceparse_jax.data import reader
 from faceparse_jax.data.batches import ORIGINAL, Batch
 from faceparse_jax.data.splits import Split, prepared_configs
@@ -27,7 +28,7 @@ from faceparse_jax.evaluation.counting import (
 from faceparse_jax.evaluation.pictures import examples_picture
 from faceparse_jax.evaluation.scoring import Scoring
 from faceparse_jax.labels import IGNORE, Scheme
-from faceparse_jax.models.system import predict
+from faceparse_jax.models.inference import predict
 from faceparse_jax.runtime import provenance, records, sharding
 
 

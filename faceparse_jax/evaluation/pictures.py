@@ -8,8 +8,8 @@ from jaxtyping import Bool
 
 from faceparse_jax.images.draw import Picture, colour_depth, colourise, contact_sheet, resized
 from faceparse_jax.labels import Scheme
+from faceparse_jax.models.inference import Variables
 from faceparse_jax.models.routes import ROUTES
-from faceparse_jax.models.system import Variables
 
 
 def examples_picture(
@@ -37,7 +37,7 @@ def training_picture(
     Args:
         batch: ``image`` u8 [b h w 3], ``depth`` u8 [b h w 1], ``has_depth`` [b] and
             ``label`` u8 [b hl wl]; rows outside ``mask`` [b] are left out.
-        out: of `models.system.predict`: probabilities [b h w k] by route, and ``translated``.
+        out: of `models.inference.predict`: probabilities [b h w k] by route, and ``translated``.
         scheme: of the predictions.
         rows: at most so many examples.
         truth_scheme: of the labels; None for `scheme`.

@@ -9,7 +9,8 @@ from jaxtyping import Array, Float, Int
 
 from faceparse_jax.evaluation import boundaries, metrics
 from faceparse_jax.labels import IGNORE
-from faceparse_jax.models.system import System, Variables, predict, predict_both_ways
+from faceparse_jax.models.inference import Variables, predict, predict_both_ways
+from faceparse_jax.models.system import System
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,8 +1,7 @@
 """The networks together: which there are, and how they pass over a batch.
 
 `build` makes the networks that a config needs. `forward` runs them for training and says which
-rows each pass sees and what counts in its batch statistics. `predict` gives class probabilities
-by every route of `routes.ROUTES`.
+rows each pass sees and what counts in its batch statistics. `inference` runs them on inputs.
 """
 
 import dataclasses
@@ -17,16 +16,12 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree, Shaped
 
 from faceparse_jax.config import Config
 from faceparse_jax.errors import InputError
-from faceparse_jax.images.normalise import depth_to_u8, prepare
 from faceparse_jax.models.bisenet import BiSeNet
 from faceparse_jax.models.layers import BatchNorm
 from faceparse_jax.models.pix2pix import PatchGAN, UNet, unet_levels
 from faceparse_jax.models.routes import TRANSLATED
 
 NETWORKS = ("rgb", "depth", "translator", "discriminator")
-
-Variables = Mapping[str, Mapping[str, PyTree]]
-"""Network name -> {'params', 'batch_stats'}."""
 
 Heads = tuple[Float[Array, "b h w k"], ...]
 """Logits of a parser's main head and of its auxiliary heads."""
@@ -61,7 +56,7 @@ class System:
         depth = jnp.zeros((1, size, size, 1))
         inputs = {
             "rgb": (image,),
-            "depth": (self._channels(depth),),
+            "depth": (self.depth_input(depth),),
             "translator": (image,),
             "discriminator": (image, depth),
         }
@@ -75,7 +70,8 @@ class System:
             stats[TRANSLATED] = jax.tree.map(jnp.copy, stats["depth"])
         return params, stats
 
-    def _channels(self, depth: Float[Array, "b h w 1"]) -> Float[Array, "b h w c"]:
+    def depth_input(self, depth: Float[Array, "b h w 1"]) -> Float[Array, "b h w c"]:
+        """Depth as its parser takes it, in equal channels."""
         return jnp.repeat(depth, self.depth_channels, axis=-1)
 
 
@@ -265,10 +261,10 @@ def forward(
 
     see_real, see_translated = _sees_real(terms, paired is not None), _sees_translated(terms)
     if see_real:
-        real, there = system._channels(drawn["depth"]), drawn["has_depth"].astype(jnp.float32)
+        real, there = system.depth_input(drawn["depth"]), drawn["has_depth"].astype(jnp.float32)
     if see_translated:
         own = translated if paired is None else apart(translated, len(image))[0]
-        fake = system._channels(own)
+        fake = system.depth_input(own)
     if see_real and see_translated and not system.split_statistics:
         counts = beside(
             there * (len(there) / jnp.maximum(jnp.sum(there), 1.0)), jnp.ones(len(fake))
@@ -303,80 +299,3 @@ def judge(
 ) -> tuple[Float[Array, "b hp wp 1"], dict[str, PyTree]]:
     """The discriminator's logits on patches of (image, depth) pairs, and the new statistics."""
     return _pass(system, "discriminator", params, stats, image, depth, counts=counts)
-
-
-def inference_variables(params: Mapping, stats: Mapping) -> Variables:
-    """Parameters and statistics by network.
-
-    ``depth_translated`` stands for the depth parser with its second set of statistics, where
-    there is one.
-    """
-    return {
-        name: {"params": params["depth" if name == TRANSLATED else name], "batch_stats": own}
-        for name, own in stats.items()
-    }
-
-
-def predict(
-    variables: Variables, batch: Mapping[str, Array], *, system: System
-) -> dict[str, Array]:
-    """Class probabilities of every route that networks and inputs allow.
-
-    Args:
-        variables: by network name, as `inference_variables` gives them.
-        batch: any of image u8 [b h w 3] and depth u8 or u16 [b h w 1] with has_depth [b].
-
-    Returns:
-        Probabilities [b h w k] by route: ``rgb`` (image), ``depth`` (real depth),
-        ``depth_translated`` (translated depth) and ``fusion``, the mean of both parsers, on real
-        depth where there is one, else on translated depth. The translated depth itself, u8
-        [b h w 1], under ``translated``.
-    """
-    data = prepare(batch)
-    out = {}
-
-    def run(name, x, kept=""):
-        return getattr(system, name).apply(variables[kept or name], x, train=False)
-
-    def parse_depth(depth, kept=""):
-        return jax.nn.softmax(run("depth", system._channels(depth), kept)[0])
-
-    if system.rgb and "image" in data:
-        out["rgb"] = jax.nn.softmax(run("rgb", data["image"])[0])
-    if system.depth and "depth" in data:
-        out["depth"] = parse_depth(data["depth"])
-    if system.translator and "image" in data:
-        translated = run("translator", data["image"])
-        out["translated"] = depth_to_u8(translated)
-        if system.depth:
-            out[TRANSLATED] = parse_depth(translated, TRANSLATED * system.split_statistics)
-    if "rgb" in out and ("depth" in out or TRANSLATED in out):
-        second = out.get("depth", out.get(TRANSLATED))
-        if "depth" in out and TRANSLATED in out:
-            second = where_rows(data["has_depth"], out["depth"], out[TRANSLATED])
-        fused = 0.5 * (out["rgb"] + second)
-        if TRANSLATED not in out:
-            fused = where_rows(data["has_depth"], fused, out["rgb"])
-        out["fusion"] = fused
-    return out
-
-
-def predict_both_ways(
-    variables: Variables,
-    batch: Mapping[str, Array],
-    *,
-    system: System,
-    mirror: tuple[int, ...],
-) -> dict[str, Array]:
-    """`predict`, averaged with that of the mirrored input, mirrored back.
-
-    Left and right classes of the mirrored prediction change places.
-    """
-    flipped = {k: v if k == "has_depth" else jnp.flip(v, axis=2) for k, v in batch.items()}
-    one = predict(variables, batch, system=system)
-    other = predict(variables, flipped, system=system)
-    channels = jnp.asarray(mirror)
-    return {
-        k: v if k == "translated" else 0.5 * (v + jnp.flip(other[k], axis=2)[..., channels])
-        for k, v in one.items()
-    }

@@ -21,8 +21,9 @@ from faceparse_jax.images import check_depth_range, resize_depth, resize_image
 from faceparse_jax.images.normalise import OUTSIDE
 from faceparse_jax.images.resize import decide, in_square, inside
 from faceparse_jax.labels import Scheme
+from faceparse_jax.models.inference import Variables, predict
 from faceparse_jax.models.routes import ROUTES, preferred, routes
-from faceparse_jax.models.system import System, Variables, predict
+from faceparse_jax.models.system import System
 
 Photo = UInt8[np.ndarray, "_ _ 3"]
 DepthMap = UInt8[np.ndarray, "_ _"] | UInt16[np.ndarray, "_ _"]
@@ -175,7 +176,7 @@ class Parser:
             yield Result(label, confidence, depth, source, planes)
 
     def _arrays(self, pairs: Sequence[Pair]) -> dict[str, np.ndarray]:
-        """The batch that `models.system.predict` takes, filled up with empty rows.
+        """The batch that `models.inference.predict` takes, filled up with empty rows.
 
         Depth has 16 bits as soon as one of the maps has.
         """

@@ -16,8 +16,9 @@ import jax
 import ml_collections
 
 from faceparse_jax.checkpoints import store
+from faceparse_jax.checkpoints.run_config import differing
 from faceparse_jax.checkpoints.trained import load_trained
-from faceparse_jax.config import Config, differing
+from faceparse_jax.config import Config
 from faceparse_jax.errors import InputError, Stopped
 from faceparse_jax.evaluation import evaluate
 from faceparse_jax.models.routes import routes

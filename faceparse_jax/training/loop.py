@@ -9,13 +9,14 @@ from typing import Any
 
 import jax
 
+from faceparse_jax.checkpoints.run_config import differing
 from faceparse_jax.checkpoints.store import Checkpoints
-from faceparse_jax.config import Configs, differing
+from faceparse_jax.config import Configs
 from faceparse_jax.errors import InputError, Stopped
 from faceparse_jax.evaluation import counting
 from faceparse_jax.evaluation.pictures import examples_picture
 from faceparse_jax.evaluation.scoring import Scoring
-from faceparse_jax.models.system import predict
+from faceparse_jax.models.inference import predict
 from faceparse_jax.runtime import records, sharding
 from faceparse_jax.training.guard import NON_FINITE, Watch, signals
 from faceparse_jax.training.logs import Logs

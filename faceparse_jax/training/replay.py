@@ -7,8 +7,8 @@ import jax
 import numpy as np
 from PIL import Image
 
+from faceparse_jax.checkpoints.run_config import stored, with_overrides
 from faceparse_jax.checkpoints.store import Checkpoints
-from faceparse_jax.config import stored, with_overrides
 from faceparse_jax.errors import InputError
 from faceparse_jax.evaluation.pictures import training_picture
 from faceparse_jax.runtime import records, sharding

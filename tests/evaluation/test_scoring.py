@@ -16,8 +16,9 @@ from faceparse_jax.evaluation.scoring import Scoring, eval_step, resize_within
 from faceparse_jax.images.resize import inside
 from faceparse_jax.labels.conversion import class_matrix
 from faceparse_jax.models.bisenet import BiSeNet
+from faceparse_jax.models.inference import predict, predict_both_ways
 from faceparse_jax.models.routes import ROUTES, preferred, routes
-from faceparse_jax.models.system import System, predict, predict_both_ways
+from faceparse_jax.models.system import System
 from tests.support.dummy_archives import SHAPES, cropped, eleven, lapa
 from tfds_builders import build
 

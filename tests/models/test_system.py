@@ -6,16 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from faceparse_jax.models.inference import inference_variables, predict
 from faceparse_jax.models.layers import BatchNorm
-from faceparse_jax.models.system import (
-    System,
-    all_rows,
-    apart,
-    beside,
-    forward,
-    inference_variables,
-    predict,
-)
+from faceparse_jax.models.system import System, all_rows, apart, beside, forward
 
 CLASSES, SIDE = 3, 4
 KEY = jax.random.key(0)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from faceparse_jax.checkpoints import store
-from faceparse_jax.config import stored
+from faceparse_jax.checkpoints.run_config import stored
 from faceparse_jax.data.order import hashed
 from faceparse_jax.errors import InputError
 from faceparse_jax.evaluation import evaluate

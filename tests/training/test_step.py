@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from faceparse_jax.evaluation.scoring import Scoring, eval_step
-from faceparse_jax.models.system import NETWORKS, predict
+from faceparse_jax.models.inference import predict
+from faceparse_jax.models.system import NETWORKS
 from faceparse_jax.training.optim import join, parser_direction, rate
 from tests.support.steps import (
     CLASSES,
