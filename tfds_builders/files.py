@@ -280,7 +280,7 @@ def read_photo(archive: Archive, name: str) -> tuple[bytes, tuple[int, int], boo
         raise InputError(
             archive.where(name), "no JPEG", "the archive's JPEG file", "extract the archive again"
         )
-    return data, (height, width), images.is_turned(data)
+    return data, (height, width), images.turn_of(data) is not None
 
 
 def read_depth(archive: Archive, name: str) -> np.ndarray:

@@ -10,11 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8, UInt16
 from scipy import ndimage
 
-NEAR, FAR = 80, 240
-"""Grey values of the nearest and the farthest pixel of every 8-bit map.
-
-Our choice: the benchmarks' maps look so, with nose darkest and hair brightest.
-"""
+from faceparse_jax.images.depth import FAR, NEAR
 
 _SEAM = 0.1
 """Width of the blend between mesh and head, as a share of the mesh's width."""

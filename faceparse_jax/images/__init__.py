@@ -8,11 +8,12 @@ from faceparse_jax.images.read import (
     check_depth_range,
     contents,
     depth_to_u8,
-    is_turned,
     read_depth,
     read_image,
     read_label,
     read_mask,
+    turn_of,
+    turned,
 )
 from faceparse_jax.images.resize import resize_depth, resize_image, resize_label
 
@@ -21,7 +22,6 @@ __all__ = [
     "check_depth_range",
     "contents",
     "depth_to_u8",
-    "is_turned",
     "read_depth",
     "read_image",
     "read_label",
@@ -29,4 +29,6 @@ __all__ = [
     "resize_depth",
     "resize_image",
     "resize_label",
+    "turn_of",
+    "turned",
 ]

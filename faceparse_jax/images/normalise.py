@@ -4,11 +4,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped, UInt8
 
+from faceparse_jax.images.read import BEHIND
+
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
 """ImageNet's statistics, as in the public BiSeNet recipe."""
 
-OUTSIDE = np.rint(255 * np.array(IMAGE_MEAN)).astype(np.uint8)
+OUTSIDE = np.array(BEHIND, np.uint8)
 """Colour of a square outside its picture: the mean colour, as augmentation has it round one."""
 
 NO_DEPTH = -1.0

@@ -11,11 +11,12 @@ import os
 import pathlib
 import stat
 import struct
+import tempfile
 import tokenize
 import zlib
 
 import numpy as np
-from jaxtyping import Bool, UInt8, UInt16
+from jaxtyping import Bool, Shaped, UInt8, UInt16
 from PIL import ExifTags, Image
 
 from faceparse_jax.errors import InputError
@@ -25,6 +26,10 @@ MAX_BYTES = 2**29
 
 MAX_PIXELS = 8192 * 8192
 """Largest picture that is decoded, against files that inflate to fill the memory."""
+
+BEHIND = (124, 116, 104)
+"""What transparent pixels of a photograph lie over: the mean colour of ImageNet, which the
+networks also get round a picture."""
 
 # Pillow's other formats are seldom photographs, and some of them start other programs.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
@@ -134,29 +139,38 @@ def _wrong_mode(name: str, mode: str, expected: str) -> InputError:
     return InputError(name, f"pixels of Pillow mode {mode}", expected, "convert the file")
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def turn_of(source: Source | Image.Image) -> Image.Transpose | None:
+    """What turns or mirrors a picture the way its EXIF orientation asks for, if it does."""
     try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
-    except (*_UNREADABLE, TypeError):
-        # The pixels are there; damaged EXIF is no reason to refuse them.
-        return image
-    return image if turn is None else image.transpose(turn)
-
-
-def is_turned(data: bytes) -> bool:
-    """Whether an image's EXIF asks for it to be turned or mirrored."""
-    try:
-        orientation = Image.open(io.BytesIO(data), formats=FORMATS).getexif()
-        return orientation.get(ExifTags.Base.Orientation) in _TURNS
+        if not isinstance(source, Image.Image):
+            source = Image.open(io.BytesIO(contents(source)[0]), formats=FORMATS)
+        return _TURNS.get(source.getexif().get(ExifTags.Base.Orientation))
     except (*_UNREADABLE, *_TOO_LARGE, TypeError):
-        return False
+        # The pixels may be there; damaged EXIF is no reason to refuse them.
+        return None
+
+
+def turned(picture: Shaped[np.ndarray, "_ _"], turn: Image.Transpose) -> Shaped[np.ndarray, "_ _"]:
+    """One channel, turned or mirrored as Pillow's ``transpose`` does."""
+    quarters = {
+        Image.Transpose.ROTATE_90: 1,
+        Image.Transpose.ROTATE_180: 2,
+        Image.Transpose.ROTATE_270: 3,
+        Image.Transpose.TRANSVERSE: 2,
+    }
+    picture = np.rot90(picture, quarters.get(turn, 0))
+    if turn in (Image.Transpose.TRANSPOSE, Image.Transpose.TRANSVERSE):
+        return picture.T
+    if turn == Image.Transpose.FLIP_LEFT_RIGHT:
+        return picture[:, ::-1]
+    return picture[::-1] if turn == Image.Transpose.FLIP_TOP_BOTTOM else picture
 
 
 def read_image(source: Source, name: str = "", upright: bool = True) -> UInt8[np.ndarray, "h w 3"]:
     """An sRGB picture in 0..255 from a file of any common mode.
 
-    Grey, palette and CMYK are converted, alpha is dropped, 16-bit values are divided by 257
-    and rounded. The first frame counts.
+    Grey, palette and CMYK are converted, transparent pixels are laid over `BEHIND`, 16-bit
+    values are divided by 257 and rounded. The first frame counts.
 
     Args:
         source: a path, or the bytes of a file.
@@ -165,15 +179,17 @@ def read_image(source: Source, name: str = "", upright: bool = True) -> UInt8[np
     """
     data, name = contents(source, name)
     image = _load(data, name)
-    if upright:
-        image = _upright(image)
+    if upright and (turn := turn_of(image)) is not None:
+        image = image.transpose(turn)
     if image.mode in _SIXTEEN_BIT:
         grey = np.round(_sixteen_bit(image, name) / 257.0).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=-1)
     if image.mode == "F":
         raise _wrong_mode(name, image.mode, "8 or 16 bits")
-    if image.mode in ("P", "PA"):
+    if image.has_transparency_data:
         image = image.convert("RGBA")
+        behind = Image.new("RGBA", image.size, (*BEHIND, 255))
+        image = Image.alpha_composite(behind, image)
     return np.array(image.convert("RGB"))
 
 
@@ -208,36 +224,88 @@ def read_label(source: Source, name: str = "") -> UInt8[np.ndarray, "h w"]:
     return np.array(image)
 
 
-def read_depth(
-    source: Source, name: str = ""
-) -> UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]:
-    """Depth as stored, 0 = none: one or three equal channels of 8 or 16 bits, image or .npy.
+def read_depth(source: Source, name: str = "", measured: bool = False) -> Shaped[np.ndarray, "h w"]:
+    """Depth as stored: one or three equal channels of 8 or 16 bits, image or .npy.
 
-    Alpha is dropped. Pickled arrays are never loaded.
+    Pixels that are wholly transparent have no depth, 0. Pickled arrays are never loaded.
+
+    Args:
+        source: a path, or the bytes of a file.
+        name: what errors call the file; the path where there is one.
+        measured: also take floats and integers of any size, from TIFF, PFM, .npy and OpenEXR
+            (where the package OpenEXR is installed), as `images.depth.to_benchmark` does.
 
     Raises:
         InputError: also for channels that differ and for other types of number.
     """
     data, name = contents(source, name)
     if data.startswith(b"\x93NUMPY"):
-        return _one_channel(_npy(data, name), name)
+        return _one_channel(_npy(data, name, measured), name)
+    if data.startswith(b"\x76\x2f\x31\x01"):
+        return _one_channel(_exr(data, name, measured), name)
     image = _load(data, name)
-    if image.mode == "L":
+    if image.mode == "L" and not image.has_transparency_data:
+        return np.array(image)
+    if image.mode in ("I", "F") and measured:
         return np.array(image)
     if image.mode in _SIXTEEN_BIT:
         return _sixteen_bit(image, name)
-    if image.mode not in ("LA", "P", "PA", "RGB", "RGBA"):
+    if image.mode == "F":
+        raise InputError(
+            name,
+            "floats",
+            "8- or 16-bit depth in one or three channels",
+            "add --depth_kind=metric for distances, or --depth_kind=inverse for disparities",
+        )
+    if image.mode not in ("L", "LA", "P", "PA", "RGB", "RGBA"):
         raise _wrong_mode(name, image.mode, "8- or 16-bit depth in one or three channels")
     # A PNG's header gives the bits of a channel; Pillow cuts 16-bit colour to 8.
     deep = image.format == "PNG" and data[24] == 16 and image.mode in ("RGB", "RGBA")
-    values = np.array(image.convert("RGBA").convert("RGB"))
+    coloured = image.convert("RGBA")
+    values = np.array(coloured.convert("RGB"))
     if deep:
         low = _load(data, name, low_bytes=True).convert("RGBA").convert("RGB")
         values = values.astype(np.uint16) << 8 | np.asarray(low)
+    values[np.asarray(coloured.getchannel("A")) == 0] = 0
     return _one_channel(values, name)
 
 
-def _npy(data: bytes, name: str) -> np.ndarray:
+def _exr(data: bytes, name: str, measured: bool) -> np.ndarray:
+    """The depth of an OpenEXR file: its channel Z, or its only one, or three equal ones."""
+    if not measured:
+        raise InputError(
+            name,
+            "an OpenEXR file, which holds floats",
+            "8- or 16-bit depth in one or three channels",
+            "add --depth_kind=metric for distances, or --depth_kind=inverse for disparities",
+        )
+    try:
+        import OpenEXR
+    except ImportError as error:
+        raise InputError(
+            name,
+            "an OpenEXR file, and no package OpenEXR here",
+            "a file that can be read",
+            "pip install OpenEXR, or save the depth as .npy or as a TIFF of floats",
+        ) from error
+    try:
+        with tempfile.NamedTemporaryFile(suffix=".exr") as file:  # it reads from paths alone
+            file.write(data)
+            file.flush()
+            channels = OpenEXR.File(file.name, separate_channels=True).channels()
+        named = {key: np.array(channel.pixels) for key, channel in channels.items() if key != "A"}
+    except Exception as error:  # the library has no one exception for damage
+        raise InputError(
+            name,
+            "a damaged or foreign OpenEXR file",
+            "one that can be decoded",
+            "fetch or export the file again",
+        ) from error
+    depth = named.get("Z", named.get("Y"))
+    return np.stack(list(named.values()), axis=-1) if depth is None else depth
+
+
+def _npy(data: bytes, name: str, measured: bool) -> np.ndarray:
     file = io.BytesIO(data)
     try:
         version = np.lib.format.read_magic(file)
@@ -258,9 +326,17 @@ def _npy(data: bytes, name: str) -> np.ndarray:
             "a plain array written by numpy.save",
             "save the array again with numpy.save",
         ) from error
+    if measured and array.dtype.kind in "iuf":
+        return array.astype(array.dtype.newbyteorder("="))
     if array.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
+        numbers = array.dtype.kind in "iuf"
         raise InputError(
-            name, f"numbers of type {array.dtype}", "uint8 or uint16", "convert and save again"
+            name,
+            f"numbers of type {array.dtype}",
+            "uint8 or uint16",
+            "add --depth_kind=metric for distances, or --depth_kind=inverse for disparities"
+            if numbers
+            else "convert and save again",
         )
     return array.astype(array.dtype.newbyteorder("="))
 
@@ -304,11 +380,13 @@ def depth_to_u8(
 def check_depth_range(
     depth: UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"], name: str = "depth"
 ) -> None:
-    """Refuses 16-bit depth below 4096 throughout: millimetres, or 8-bit values in 16 bits.
+    """Refuses 16-bit depth below 4096: millimetres, or 8-bit values in 16 bits.
 
-    Depth is relative to the range of its type; such a map would keep few of its levels.
+    Depth is relative to the range of its type; such a map would keep few of its levels. A
+    hundredth of the pixels that have depth may be larger.
     """
-    largest = int(depth.max(initial=0))
+    seen = depth[depth > 0]
+    largest = int(np.quantile(seen, 0.99, method="nearest")) if seen.size else 0
     if depth.dtype == np.uint16 and 0 < largest < 4096:
         raise InputError(
             name,

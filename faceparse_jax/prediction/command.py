@@ -3,6 +3,7 @@
 import pathlib
 
 from faceparse_jax.errors import InputError
+from faceparse_jax.images.depth import KINDS
 from faceparse_jax.models.routes import ROUTES, preferred
 from faceparse_jax.runtime.command_line import Flag, Mode
 
@@ -10,16 +11,24 @@ _INPUT = "--image photo.jpg (or --depth depth.png, or both)"
 
 
 def _predict(
-    workdir: pathlib.Path, *, image: str | None, depth: str | None, checkpoint: str, **how
+    workdir: pathlib.Path,
+    *,
+    image: str | None,
+    depth: str | None,
+    out: str,
+    checkpoint: str,
+    strict: bool,
+    **settings,
 ) -> None:
     if image is None and depth is None:
         raise InputError(
             "--mode predict", "neither --image nor --depth", "an input", f"add {_INPUT}"
         )
-    from faceparse_jax.prediction.files import predict_files
+    from faceparse_jax.prediction.files import Settings, predict_files
     from faceparse_jax.prediction.parser import load
 
-    predict_files(load(workdir, checkpoint), image, depth, **how)
+    parser = load(workdir, checkpoint)
+    predict_files(parser, image, depth, out, Settings(**settings), strict)
 
 
 PREDICT = Mode(
@@ -29,6 +38,14 @@ PREDICT = Mode(
     (
         Flag("image", str, None, "A photograph, or a folder of photographs."),
         Flag("depth", str, None, "A depth map, or a folder of them."),
+        Flag(
+            "depth_kind",
+            KINDS,
+            "benchmark",
+            "benchmark: 8 or 16 bits, 0 = none, larger = farther, the head alone; metric: "
+            "distances in any unit; inverse: larger = nearer; auto: chosen by each map.",
+        ),
+        Flag("depth_missing", float, None, "A value, besides 0, that stands for no depth."),
         Flag("out", str, None, "The folder to write to.", needed=f"{_INPUT} --out parsed"),
         Flag("checkpoint", ("best", "last"), "best", "The checkpoint to predict with."),
         Flag(
@@ -38,5 +55,6 @@ PREDICT = Mode(
             "The route to the label map; else the first of these that the input allows.",
         ),
         Flag("probabilities", bool, False, "Also write the probability of each class."),
+        Flag("strict", bool, False, "Write nothing where any input cannot be parsed."),
     ),
 )

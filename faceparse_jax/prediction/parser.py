@@ -13,11 +13,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float16, Float32, UInt8, UInt16
+from jaxtyping import Float16, Float32, Shaped, UInt8
 
 from faceparse_jax.checkpoints.trained import load_trained
 from faceparse_jax.errors import InputError
-from faceparse_jax.images import check_depth_range, resize_depth, resize_image
+from faceparse_jax.images import depth as depth_maps
+from faceparse_jax.images import resize_depth, resize_image
+from faceparse_jax.images.depth import LEVELS, DepthMap, Levels
 from faceparse_jax.images.normalise import OUTSIDE
 from faceparse_jax.images.resize import decide, in_square, inside
 from faceparse_jax.labels import Scheme
@@ -26,11 +28,31 @@ from faceparse_jax.models.routes import ROUTES, preferred, routes
 from faceparse_jax.models.system import System
 
 Photo = UInt8[np.ndarray, "_ _ 3"]
-DepthMap = UInt8[np.ndarray, "_ _"] | UInt16[np.ndarray, "_ _"]
-Pair = tuple[np.ndarray | None, np.ndarray | None]
+AnyDepth = Shaped[np.ndarray, "_ _"]
 
 OUTPUTS = tuple(preferred(ROUTES))
 """Routes to a label map; the answer is the first one that input and networks allow."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Item:
+    """An input that the networks can take; `Parser.item` makes one.
+
+    Attributes:
+        depth: in the benchmarks' form.
+        depth_kind: what the depth map was taken for; None where there is none.
+        warnings: what is doubtful about the input, in sentences.
+    """
+
+    image: Photo | None
+    depth: DepthMap | None
+    depth_kind: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in pixels, those of the image where there is one."""
+        return (self.depth if self.image is None else self.image).shape[:2]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +66,9 @@ class Result:
             farther); None where it rests on none.
         source: what the answer rests on: ``rgb``, ``depth``, ``rgb+depth``,
             ``rgb+translated depth`` or ``translated depth``.
+        depth_kind: the kind that the depth map was taken for (`images.depth.KINDS`); None
+            where there was none.
+        warnings: what is doubtful about the input, in sentences.
         probabilities: of every class, where they were asked for.
     """
 
@@ -51,6 +76,8 @@ class Result:
     confidence: Float32[np.ndarray, "h w"]
     depth: UInt8[np.ndarray, "h w"] | None
     source: str
+    depth_kind: str | None = None
+    warnings: tuple[str, ...] = ()
     probabilities: Float16[np.ndarray, "h w k"] | None = None
 
 
@@ -60,6 +87,7 @@ class Parser:
     Args:
         system, variables, scheme: as in `trained.Trained`.
         size: side of the networks' square input in pixels.
+        levels: of the depth that the networks were trained on.
         record: what results say of the networks' origin.
         batch: inputs parsed at once. Batches have 1, 2, 4... up to this many rows, so
             that few programs are compiled.
@@ -73,11 +101,12 @@ class Parser:
         size: int,
         record: Mapping[str, Any] | None = None,
         batch: int = 8,
+        levels: Levels = LEVELS,
     ):
         self.scheme = scheme
         self.record = dict(record or {})
         self._system, self._variables = system, variables
-        self._size, self._batch = size, batch
+        self._size, self._batch, self._levels = size, batch, levels
 
         # What is not among `keys` is dropped before compiling, with its networks.
         @functools.partial(jax.jit, static_argnames="keys")
@@ -90,30 +119,36 @@ class Parser:
     def __call__(
         self,
         image: Photo | Sequence[Photo | None] | None = None,
-        depth: DepthMap | Sequence[DepthMap | None] | None = None,
+        depth: AnyDepth | Sequence[AnyDepth | None] | None = None,
         output: str | None = None,
         probabilities: bool = False,
+        depth_kind: str = "benchmark",
+        depth_missing: int | float | None = None,
     ) -> Result | list[Result]:
         """Parses one input, or a list of them.
 
         Args:
             image: sRGB photographs of any size.
-            depth: depth maps (0 = none, larger = farther) of any size but their image's
-                aspect ratio. In lists, None stands for an image or a depth map that is
-                not there; a map without any depth counts as not there.
+            depth: depth maps of any size but their image's aspect ratio. In lists, None stands
+                for an image or a depth map that is not there; a map without any depth counts
+                as not there.
             output: one of `OUTPUTS`, in place of the best that the input allows.
             probabilities: whether results carry those of every class.
+            depth_kind: one of `images.depth.KINDS`. ``benchmark`` is uint8 or uint16, 0 = none,
+                larger = farther; the other kinds are numbers of any type.
+            depth_missing: a value of the depth maps, besides 0, that stands for no depth.
 
         Returns:
             A result, or a list of them where lists were given.
 
         Raises:
-            InputError: arrays of another form, or an output that the networks or the
-                inputs do not allow.
+            InputError: arrays of another form, depth that cannot be of its kind, or an output
+                that the networks or the inputs do not allow.
         """
+        kind = {"depth_kind": depth_kind, "depth_missing": depth_missing}
         given = depth if image is None else image
         if not isinstance(given, list | tuple):
-            (result,) = self.stream([(image, depth)], output, probabilities)
+            (result,) = self.stream([self.item(image, depth, **kind)], output, probabilities)
             return result
         nothing = [None] * len(given)
         images = nothing if image is None else image
@@ -127,15 +162,69 @@ class Parser:
                 "two lists of one length",
                 "put None where an image or a depth map is not there",
             )
-        return list(self.stream(zip(images, depths, strict=True), output, probabilities))
+        items = (self.item(*pair, **kind) for pair in zip(images, depths, strict=True))
+        return list(self.stream(items, output, probabilities))
+
+    def item(
+        self,
+        image: Any,
+        depth: Any,
+        depth_kind: str = "benchmark",
+        depth_missing: int | float | None = None,
+        names: tuple[str, str] = ("image", "depth"),
+    ) -> Item:
+        """One input for `stream`; the arguments are those of `__call__`.
+
+        Args:
+            names: what errors call image and depth map.
+
+        Raises:
+            InputError: other types or shapes, depth of another aspect ratio than its image or
+                of another kind than is said, or nothing to parse.
+        """
+        image = None if image is None else _checked_image(np.asarray(image), names[0])
+        if depth is None:
+            return Item(image, None)
+        if depth_kind not in depth_maps.KINDS:
+            raise InputError(
+                "depth_kind", repr(depth_kind), f"one of {depth_maps.KINDS}", "choose one of them"
+            )
+        depth = np.asarray(depth)
+        if depth.dtype.kind not in "iuf" or depth.ndim != 2 or not depth.size:
+            raise InputError(
+                names[1],
+                f"{depth.dtype} of shape {depth.shape}",
+                "numbers of shape (height, width)",
+                "read it with faceparse_jax.images.read_depth",
+            )
+        if image is not None and not same_frame(image.shape[:2], depth.shape):
+            (h, w), (height, width) = image.shape[:2], depth.shape
+            raise InputError(
+                names[1],
+                f"{width}x{height} pixels beside an image of {w}x{h}",
+                "the aspect ratio of the image",
+                "crop both to the same frame",
+            )
+        depth, kind = depth_maps.to_benchmark(
+            depth, depth_kind, depth_missing, self._levels, names[1]
+        )
+        if fault := depth_maps.fault(depth):
+            raise InputError(names[1], *fault)
+        if depth.any():
+            return Item(image, depth, kind, tuple(depth_maps.doubts(depth)))
+        if image is None:
+            raise InputError(
+                names[1], "0 (no depth) in every pixel", "depth of a head", "give an image, too"
+            )
+        return Item(image, None)
 
     def stream(
-        self, pairs: Iterable[Pair], output: str | None = None, probabilities: bool = False
+        self, items: Iterable[Item], output: str | None = None, probabilities: bool = False
     ) -> Iterator[Result]:
-        """Parses pairs of image and depth as `__call__` does, one batch in memory at a time."""
-        for _, alike in itertools.groupby(pairs, lambda pair: pair[0] is None):
-            while items := list(itertools.islice(alike, self._batch)):
-                yield from self._parse(items, output, probabilities)
+        """Parses items as `__call__` does, one batch in memory at a time."""
+        for _, alike in itertools.groupby(items, lambda item: item.image is None):
+            while batch := list(itertools.islice(alike, self._batch)):
+                yield from self._parse(batch, output, probabilities)
 
     def route(self, image: bool, depth: bool, output: str | None = None) -> str:
         """The route of an input that has these parts: `output`, or the best one.
@@ -157,44 +246,48 @@ class Parser:
             )
         return output or allowed[0]
 
-    def _parse(self, pairs, output, probabilities) -> Iterator[Result]:
-        pairs = [check_pair(image, depth) for image, depth in pairs]
-        routes = [self.route(i is not None, d is not None, output) for i, d in pairs]
-        sources = [_source(r, d is not None) for r, (_, d) in zip(routes, pairs, strict=True)]
+    def _parse(self, items, output, probabilities) -> Iterator[Result]:
+        routes = [self.route(i.image is not None, i.depth is not None, output) for i in items]
+        sources = [_source(r, i.depth is not None) for r, i in zip(routes, items, strict=True)]
         keys = set(routes)
         if any("translated" in source for source in sources):
             keys.add("translated")
-        out = self._run(self._variables, self._arrays(pairs), keys=tuple(sorted(keys)))
-        out = jax.device_get(out)
-        for row, (pair, route, source) in enumerate(zip(pairs, routes, sources, strict=True)):
-            shape = _shape(pair)
-            part = (row, *inside(shape, self._size))
-            label, confidence, planes = decide(out[route][part], shape, probabilities)
-            depth = None
+        # The RGB parser's face tells more of a depth map than the map itself does.
+        if self._system.rgb and any(item.image is not None and item.depth_kind for item in items):
+            keys.add("rgb")
+        arrays = self._arrays(items)
+        out = jax.device_get(self._run(self._variables, arrays, keys=tuple(sorted(keys))))
+        for row, (item, route, source) in enumerate(zip(items, routes, sources, strict=True)):
+            part = (row, *inside(item.shape, self._size))
+            label, confidence, planes = decide(out[route][part], item.shape, probabilities)
+            warnings, depth = item.warnings, None
+            if "rgb" in out and item.depth_kind and route != "rgb":
+                face = np.argmax(out["rgb"][part], axis=-1)
+                warnings += _doubts_by_face(face, arrays["depth"][part][..., 0], self.scheme)
             if "translated" in source:
-                depth = resize_depth(out["translated"][part][..., 0], shape)
-            yield Result(label, confidence, depth, source, planes)
+                depth = resize_depth(out["translated"][part][..., 0], item.shape)
+            yield Result(label, confidence, depth, source, item.depth_kind, warnings, planes)
 
-    def _arrays(self, pairs: Sequence[Pair]) -> dict[str, np.ndarray]:
+    def _arrays(self, items: Sequence[Item]) -> dict[str, np.ndarray]:
         """The batch that `models.inference.predict` takes, filled up with empty rows.
 
         Depth has 16 bits as soon as one of the maps has.
         """
-        size, rows = self._size, min(self._batch, 1 << (len(pairs) - 1).bit_length())
+        size, rows = self._size, min(self._batch, 1 << (len(items) - 1).bit_length())
         arrays = {}
-        if pairs[0][0] is not None:
+        if items[0].image is not None:
             arrays["image"] = np.full((rows, size, size, 3), OUTSIDE)
-        depths = [depth for _, depth in pairs if depth is not None]
+        depths = [item.depth for item in items if item.depth is not None]
         if depths:
             kind = np.result_type(*depths)
             arrays["depth"] = np.zeros((rows, size, size, 1), kind)
             arrays["has_depth"] = np.zeros(rows, bool)
-        for row, (image, depth) in enumerate(pairs):
-            if image is not None:
-                arrays["image"][row] = in_square(image, size, resize_image, OUTSIDE)
-            if depth is not None:
-                square = in_square(depth, size, resize_depth, 0, _shape((image, depth)))
-                scale = np.iinfo(kind).max // np.iinfo(depth.dtype).max
+        for row, item in enumerate(items):
+            if item.image is not None:
+                arrays["image"][row] = in_square(item.image, size, resize_image, OUTSIDE)
+            if item.depth is not None:
+                square = in_square(item.depth, size, resize_depth, 0, item.shape)
+                scale = np.iinfo(kind).max // np.iinfo(item.depth.dtype).max
                 arrays["depth"][row, ..., 0] = square.astype(kind) * scale
                 arrays["has_depth"][row] = True
         return arrays
@@ -218,65 +311,57 @@ def load(workdir: pathlib.Path | str, checkpoint: str = "best", batch: int = 8) 
         "step": run.meta["step"],
         "trained_on": run.meta["dataset"],
         "trained_with": run.meta["code_version"],
+        "sha256": run.meta.get("sha256"),
     }
-    return Parser(run.system, run.variables, run.scheme, run.config.data.size, record, batch)
+    levels = run.meta["dataset"].get("depth_levels") or LEVELS
+    return Parser(
+        run.system, run.variables, run.scheme, run.config.data.size, record, batch, tuple(levels)
+    )
 
 
-def check_pair(image: Any, depth: Any, names: tuple[str, str] = ("image", "depth")) -> Pair:
-    """Image (u8) and depth (u8 or u16), or None: an input that the networks can take.
+def same_frame(shape: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two pictures have one aspect ratio, up to a pixel of the coarser one."""
+    (h, w), (height, width) = shape, other
+    return abs(h * width - w * height) <= max(h, w, height, width)
+
+
+def _checked_image(image: np.ndarray, name: str) -> np.ndarray:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise InputError(
+            name,
+            f"{image.dtype} of shape {image.shape}",
+            "uint8 of shape (height, width, 3), sRGB in 0..255",
+            "read it with faceparse_jax.images.read_image",
+        )
+    return image
+
+
+def _doubts_by_face(label: np.ndarray, depth: np.ndarray, scheme: Scheme) -> tuple[str, ...]:
+    """What is doubtful about a depth map beside the face that the RGB parser sees.
 
     Args:
-        names: what errors call the two.
-
-    Raises:
-        InputError: other types or shapes, depth of another aspect ratio than its image,
-            or nothing to parse.
+        label: class ids [h w] of the RGB parser.
+        depth: [h w], in the benchmarks' form.
     """
-    if image is not None:
-        image = np.asarray(image)
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise InputError(
-                names[0],
-                f"{image.dtype} of shape {image.shape}",
-                "uint8 of shape (height, width, 3), sRGB in 0..255",
-                "read it with faceparse_jax.images.read_image",
-            )
-    if depth is None:
-        return image, None
-    depth = np.asarray(depth)
-    if depth.dtype not in (np.uint8, np.uint16) or depth.ndim != 2 or not depth.size:
-        raise InputError(
-            names[1],
-            f"{depth.dtype} of shape {depth.shape}",
-            "uint8 or uint16 of shape (height, width), 0 = none, larger = farther",
-            "read it with faceparse_jax.images.read_depth",
+    nose, skin = (label == scheme.classes.index(name) for name in ("nose", "skin"))
+    if nose.sum() < 16 or skin.sum() < 64:
+        return ()
+    if (depth[nose | skin] > 0).mean() < 0.5:
+        return (
+            "most of the face that the RGB parser sees has no depth, so that the map may be of "
+            "another picture, or turned",
         )
-    check_depth_range(depth, names[1])
-    if image is not None:
-        (h, w), (height, width) = image.shape[:2], depth.shape
-        # Up to a pixel of the coarser grid the frames are the same.
-        if abs(h * width - w * height) > max(h, w, height, width):
-            raise InputError(
-                names[1],
-                f"{width}x{height} pixels beside an image of {w}x{h}",
-                "the aspect ratio of the image",
-                "crop both to the same frame",
-            )
-    if not depth.any():
-        if image is None:
-            raise InputError(
-                names[1], "0 (no depth) in every pixel", "depth of a head", "give an image, too"
-            )
-        return image, None
-    return image, depth
+    nose, skin = nose & (depth > 0), skin & (depth > 0)
+    low, high = np.quantile(depth[depth > 0], (0.01, 0.99))
+    if nose.any() and np.median(depth[nose]) - np.median(depth[skin]) > 0.1 * (high - low):
+        return (
+            "the nose that the RGB parser sees lies farther than the skin round it, so that nearer "
+            "pixels may have the larger values: --depth_kind=inverse turns them round",
+        )
+    return ()
 
 
 def _source(route: str, has_depth: bool) -> str:
     if route == "fusion":
         return "rgb+depth" if has_depth else "rgb+translated depth"
     return "translated depth" if route == "depth_translated" else route
-
-
-def _shape(pair: Pair) -> tuple[int, int]:
-    image, depth = pair
-    return (depth if image is None else image).shape[:2]

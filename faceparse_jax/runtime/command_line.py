@@ -31,7 +31,7 @@ class Flag:
     """
 
     name: str
-    kind: type[str | int | bool | ConfigDict] | tuple[str, ...]
+    kind: type[str | int | float | bool | ConfigDict] | tuple[str, ...]
     default: Any
     help: str
     needed: str = ""
@@ -129,7 +129,9 @@ def _help(modes: Sequence[Mode]) -> str:
     for mode in modes:
         lines += [f"--mode {mode.name}", f"    {mode.help}"]
         for flag in (WORKDIR, *mode.flags):
-            value = {bool: "", int: " NUMBER", ConfigDict: " FILE"}.get(flag.kind, " TEXT")
+            value = {bool: "", int: " NUMBER", float: " NUMBER", ConfigDict: " FILE"}.get(
+                flag.kind, " TEXT"
+            )
             if isinstance(flag.kind, tuple):
                 value = f" {'|'.join(flag.kind)}"
             told = flag.help
@@ -151,7 +153,12 @@ def _define(flag: Flag, values: flags.FlagValues, words: Sequence[str]) -> None:
     elif isinstance(flag.kind, tuple):
         flags.DEFINE_enum(flag.name, flag.default, flag.kind, flag.help, flag_values=values)
     else:
-        define = {str: flags.DEFINE_string, int: flags.DEFINE_integer, bool: flags.DEFINE_bool}
+        define = {
+            str: flags.DEFINE_string,
+            int: flags.DEFINE_integer,
+            float: flags.DEFINE_float,
+            bool: flags.DEFINE_bool,
+        }
         define[flag.kind](flag.name, flag.default, flag.help, flag_values=values)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +23,7 @@ from faceparse_jax.data.batches import Batch
 from faceparse_jax.data.order import Order, Scarcity
 from faceparse_jax.data.reader import Reader
 from faceparse_jax.errors import InputError
+from faceparse_jax.images.depth import Levels, levels_of
 from faceparse_jax.models import system
 from faceparse_jax.models.routes import preferred, routes
 from faceparse_jax.models.system import System
@@ -29,6 +31,8 @@ from faceparse_jax.runtime import provenance, sharding
 from faceparse_jax.training import objective, optim, step
 from faceparse_jax.training.objective import Loss
 from faceparse_jax.training.optim import Optimizer
+
+_LEVEL_ROWS, _LEVEL_BATCHES = 8, 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +91,14 @@ class Job:
         seed = self.config.seed
         return jax.jit(lambda: jax.random.key(seed), out_shardings=sharding.replicated(self.mesh))()
 
+    def depth_levels(self) -> Levels | None:
+        """Where the depth of the first validation examples begins and ends; None without any.
+
+        Prediction brings other kinds of depth to these levels.
+        """
+        batches = itertools.islice(self.validation.evaluate(_LEVEL_ROWS), _LEVEL_BATCHES)
+        return levels_of(row[..., 0] for batch in batches for row in batch["depth"])
+
     def best_by(self) -> dict[str, Any]:
         """What the best checkpoint is chosen by."""
         return {"route": self.best_route, "label_size": self.config.eval.label_size}
@@ -113,7 +125,8 @@ class Job:
             "seed": config.seed,
             "code_version": provenance.code_version(),
             "libraries": provenance.libraries(),
-            "dataset": self.data.split.record() | {"examples": dict(self.kept)},
+            "dataset": self.data.split.record()
+            | {"examples": dict(self.kept), "depth_levels": self.depth_levels()},
             "best": None,
             "seen": None,
         }

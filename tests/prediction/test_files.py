@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from configs import synthetic_heads
 from faceparse_jax.checkpoints.store import Checkpoints
@@ -18,12 +19,15 @@ from faceparse_jax.config import parse
 from faceparse_jax.errors import InputError
 from faceparse_jax.labels import CELEBAMASK_HQ
 from faceparse_jax.models.system import build
-from faceparse_jax.prediction.files import predict_files
+from faceparse_jax.prediction import files
+from faceparse_jax.prediction.files import Settings, Unparsed, predict_files
 from faceparse_jax.prediction.parser import load
 from faceparse_jax.training import optim
 from faceparse_jax.training.setup import init_state
-from tests.support.known_parser import bands, depth_like, make_parser
+from tests.support.known_parser import COLOURS, bands, depth_like, make_parser
 from tests.support.places import ROOT
+
+WHOLE, RGB, PROBABILITIES = Settings(), Settings(output="rgb"), Settings(probabilities=True)
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +55,14 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+def recorded(folder):
+    return json.loads((folder / "predictions.json").read_text())["predictions"]
+
+
 def test_folders_are_paired_and_every_file_is_written(parser, photos):
     out = photos / "new" / "out"
-    predict_files(parser, photos / "images", photos / "depths", out, probabilities=True)
-    kinds = ("label.png", "overlay.png", "probabilities.npz")
+    predict_files(parser, photos / "images", photos / "depths", out, PROBABILITIES)
+    kinds = ("label.png", "colours.png", "overlay.png", "probabilities.npz")
     expected = [f"{n}_{kind}" for n in range(3) for kind in kinds]
     assert names(out) == sorted([*expected, "2_depth.png", "predictions.json"])
     record = json.loads((out / "predictions.json").read_text())["predictions"]
@@ -62,12 +70,12 @@ def test_folders_are_paired_and_every_file_is_written(parser, photos):
     assert record["1"]["depth"].endswith("1_depth.png")
     for n, shape in (("0", (40, 30)), ("1", (64, 64)), ("2", (20, 50))):
         label = Image.open(out / f"{n}_label.png")
-        assert label.mode == "P"
+        assert label.mode == "L"
         assert label.size == shape[::-1] == (record[n]["width"], record[n]["height"])
         classes, counts = np.unique(np.array(label), return_counts=True)
         by_name = {CELEBAMASK_HQ.classes[c]: int(k) for c, k in zip(classes, counts, strict=True)}
         assert record[n]["pixels"] == by_name
-        colours = np.array(label.convert("RGB"))
+        colours = np.array(Image.open(out / f"{n}_colours.png").convert("RGB"))
         np.testing.assert_array_equal(colours, CELEBAMASK_HQ.palette[np.array(label)])
         assert record[n]["checkpoint"]["step"] == 7
         with np.load(out / f"{n}_probabilities.npz") as arrays:
@@ -78,7 +86,7 @@ def test_folders_are_paired_and_every_file_is_written(parser, photos):
 
 def test_a_pair_of_files_and_depth_alone(parser, photos):
     pair = (photos / "images" / "2.png", photos / "depths" / "0.png")
-    Image.fromarray(depth_like(np.zeros((20, 50, 3), np.uint8))).save(pair[1])
+    Image.fromarray(depth_like(np.zeros((20, 50, 3)))).save(pair[1])
     predict_files(parser, *pair, photos / "out")
     record = predict_files(parser, None, photos / "depths", str(photos / "out"))["predictions"]
     assert {stem: entry["source"] for stem, entry in record.items()} == {
@@ -96,15 +104,87 @@ def test_one_folder_may_hold_images_and_their_depth(parser, photos):
     ]  # fmt: skip
 
 
-def test_all_broken_files_are_named_and_nothing_is_written(parser, photos):
-    images = photos / "images"
+def break_two(images):
     whole = (images / "1.png").read_bytes()
     (images / "1.png").write_bytes(whole[: len(whole) // 2])
     (images / "7.jpg").write_bytes(b"")
-    with pytest.raises(InputError, match=r"2 of 4 inputs.*1\.png.*7\.jpg") as error:
-        predict_files(parser, images, None, photos / "out")
+    return whole
+
+
+def test_broken_files_are_named_and_the_others_parsed_and_kept(parser, photos):
+    images, out = photos / "images", photos / "out"
+    whole = break_two(images)
+    with pytest.raises(Unparsed, match=r"2 of 4 inputs.*1\.png.*7\.jpg") as error:
+        predict_files(parser, images, None, out)
+    assert error.value.exit_status == 4
     assert "0.png" not in str(error.value)
+    assert sorted(recorded(out)) == ["0", "2"]
+    (images / "1.png").write_bytes(whole)
+    (images / "7.jpg").unlink()
+    before = (out / "0_label.png").stat().st_mtime_ns
+    predict_files(parser, images, None, out)
+    assert sorted(recorded(out)) == ["0", "1", "2"]
+    assert (out / "0_label.png").stat().st_mtime_ns == before
+
+
+def test_strictly_all_broken_files_are_named_and_nothing_is_written(parser, photos):
+    break_two(photos / "images")
+    with pytest.raises(InputError, match=r"2 of 4 inputs.*1\.png.*7\.jpg"):
+        predict_files(parser, photos / "images", None, photos / "out", strict=True)
+    with pytest.raises(InputError, match=r"1\.png: found a truncated"):
+        predict_files(parser, photos / "images" / "1.png", None, photos / "out")
     assert not (photos / "out").exists()
+
+
+def test_only_what_changed_is_parsed_again(parser, photos, capsys):
+    images, out = photos / "images", photos / "out"
+    first = predict_files(parser, images, None, out)
+
+    def again(settings=WHOLE):
+        before = {path: path.stat().st_mtime_ns for path in out.glob("*_label.png")}
+        record = predict_files(parser, images, None, out, settings)
+        changed = [path.name[0] for path in before if path.stat().st_mtime_ns != before[path]]
+        return record, "".join(sorted(changed))
+
+    assert again() == (first, "")
+    assert "3 of 3 inputs were parsed before" in capsys.readouterr().err
+    Image.fromarray(bands(40, 30)[1][::-1]).save(images / "0.png")
+    (out / "2_overlay.png").unlink()
+    assert again()[1] == "02"
+    assert again(RGB)[1] == "012"
+    assert again(RGB)[1] == ""
+
+
+@pytest.mark.parametrize("ends", [KeyboardInterrupt, None])
+def test_a_prediction_that_is_stopped_keeps_what_is_done(parser, photos, monkeypatch, ends):
+    """Also one that is killed, which leaves no time to write the record."""
+    images, out = photos / "images", photos / "out"
+    write, calls = files._write, []
+
+    def stop(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            if ends is None:  # what is on the disk now is what a kill would leave
+                shutil.copytree(out, photos / "killed")
+            raise KeyboardInterrupt
+        return write(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_write", stop)
+        with pytest.raises(KeyboardInterrupt):
+            predict_files(parser, images, None, out)
+    if ends is None:
+        out = photos / "killed"
+        assert not (out / "predictions.json").exists()
+        with (out / "predictions.partial.jsonl").open("a") as journal:
+            journal.write('{"2": {"torn')
+    else:
+        assert sorted(recorded(out)) == ["0", "1"]
+    times = {n: (out / f"{n}_label.png").stat().st_mtime_ns for n in "01"}
+    record = predict_files(parser, images, None, out)
+    assert sorted(record["predictions"]) == sorted(recorded(out)) == ["0", "1", "2"]
+    assert times == {n: (out / f"{n}_label.png").stat().st_mtime_ns for n in "01"}
+    assert not (out / "predictions.partial.jsonl").exists()
 
 
 def test_a_failure_half_way_leaves_whole_files_only(parser, photos, monkeypatch):
@@ -112,7 +192,7 @@ def test_a_failure_half_way_leaves_whole_files_only(parser, photos, monkeypatch)
 
     def full_disk(self, file, *arguments, **more):
         calls.append(file)
-        if len(calls) == 3:
+        if len(calls) == 5:
             file.write(b"half")
             raise OSError("no space left on device")
         save(self, file, *arguments, **more)
@@ -121,18 +201,20 @@ def test_a_failure_half_way_leaves_whole_files_only(parser, photos, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(Image.Image, "save", full_disk)
         with pytest.raises(InputError, match="no space left"):
-            predict_files(parser, photos / "images", None, out, output="rgb")
-    assert names(out) == ["0_label.png", "0_overlay.png"]
-    predict_files(parser, photos / "images", None, out, output="rgb")
+            predict_files(parser, photos / "images", None, out, RGB)
+    first = ["0_colours.png", "0_label.png", "0_overlay.png"]
+    assert names(out) == [*first, "1_label.png", "predictions.json"]
+    assert sorted(recorded(out)) == ["0"]
+    predict_files(parser, photos / "images", None, out, RGB)
     assert "2_overlay.png" in names(out)
 
 
 def test_own_results_are_replaced_and_other_files_never(parser, photos):
     photo, out = photos / "images" / "0.png", photos / "out"
-    predict_files(parser, photo, None, out, probabilities=True)
+    predict_files(parser, photo, None, out, PROBABILITIES)
     assert "0_depth.png" in names(out)
-    predict_files(parser, photo, None, out, output="rgb")
-    assert names(out) == ["0_label.png", "0_overlay.png", "predictions.json"]
+    predict_files(parser, photo, None, out, RGB)
+    assert names(out) == ["0_colours.png", "0_label.png", "0_overlay.png", "predictions.json"]
     truth = out / "1_label.png"
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(truth)
     before = truth.read_bytes()
@@ -238,3 +320,55 @@ def test_prediction_from_a_checkpoint_needs_no_tensorflow(workdir, photos):
 def test_no_checkpoint_is_one_sentence(tmp_path):
     with pytest.raises(InputError, match="no checkpoint"):
         load(tmp_path)
+
+
+def photo_with_exif(path, label, orientation):
+    """A photograph that is stored so that this orientation turns it onto its label."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    stored = Image.fromarray(COLOURS[label])
+    # 6 asks for a quarter to the right, 3 for a half.
+    back = {6: Image.Transpose.ROTATE_90, 3: Image.Transpose.ROTATE_180}[orientation]
+    stored.transpose(back).save(path, exif=exif)
+
+
+@pytest.mark.parametrize(
+    ("shape", "orientation", "turns", "depth_turned", "warned"),
+    [
+        ((40, 30), 6, True, True, False),  # the map lies as the photograph is stored
+        ((40, 30), 6, False, False, False),  # the map lies as the photograph is looked at
+        ((32, 32), 6, False, False, True),
+        ((40, 30), 3, False, False, True),
+    ],
+)
+def test_depth_beside_a_photograph_that_exif_turns(
+    photos, shape, orientation, turns, depth_turned, warned
+):
+    label, colours = bands(*shape)
+    depth = depth_like(colours)
+    photo_with_exif(photos / "turned.png", label, orientation)
+    Image.fromarray(np.rot90(depth) if turns else depth).save(photos / "map.png")
+    parser = make_parser("depth", "rgb")
+    out = photos / "out"
+    settings = Settings(output="depth")
+    predict_files(parser, photos / "turned.png", photos / "map.png", out, settings)
+    entry = recorded(out)["turned"]
+    assert entry["image_turned"] == {6: "ROTATE_270", 3: "ROTATE_180"}[orientation]
+    assert entry["depth_turned"] == depth_turned
+    assert any("EXIF" in warning for warning in entry["warnings"]) == warned
+    parsed = np.array(Image.open(out / "turned_label.png"))
+    np.testing.assert_array_equal(parsed > 0, depth > 0)
+
+
+def test_the_kind_of_depth_is_recorded_and_floats_name_the_option(photos, capsys):
+    parser, out = make_parser("depth"), photos / "out"
+    depth = depth_like(np.zeros((40, 30, 3)))
+    np.save(photos / "map.npy", np.where(depth > 0, 0.6 + depth / 1000, 3).astype(np.float32))
+    with pytest.raises(InputError, match=r"float32, expected.*--depth_kind=metric"):
+        predict_files(parser, None, photos / "map.npy", out)
+    predict_files(parser, None, photos / "map.npy", out, Settings(depth_kind="auto"))
+    assert recorded(out)["map"]["depth_kind"] == "metric"
+    Image.fromarray(np.where(depth > 0, 255 - depth, 0).astype(np.uint8)).save(photos / "map.png")
+    predict_files(parser, None, photos / "map.png", out)
+    assert "warning: map: the middle of the map lies farther" in capsys.readouterr().err
+    assert "--depth_kind=inverse" in recorded(out)["map"]["warnings"][0]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from faceparse_jax.errors import InputError
+from faceparse_jax.labels import CELEBAMASK_HQ
 from tests.support.known_parser import (
     CLOTH,
     COLOURS,
@@ -145,23 +146,84 @@ def test_depth_without_any_depth_counts_as_absent(parser):
         {"image": np.zeros((0, 8, 3), np.uint8)},
         {"depth": np.ones((8, 8, 3), np.uint8)},
         {"depth": np.ones((8, 8), np.int32)},
+        {"depth": np.ones((8, 8), bool), "depth_kind": "metric"},
+        {"depth": depth_like(np.zeros((8, 8, 3))), "depth_kind": "feet"},
         {"image": np.zeros((8, 16, 3), np.uint8), "depth": np.ones((16, 8), np.uint8)},
     ],
 )
 def test_arrays_of_another_form_are_refused(parser, inputs):
     with pytest.raises(InputError, match="found"):
-        list(parser.stream([(inputs.get("image"), inputs.get("depth"))]))
+        parser.item(**{"image": None, "depth": None} | inputs)
 
 
 def test_16_bits_of_depth_reach_the_networks(parser):
     """A step of depth that 8 bits do not have decides between skin and hair."""
     _, photo = bands(32, 32)
-    depth = np.full((32, 32), 32767, np.uint16)
-    depth[:, 16:] = 32768
-    shallow = np.full((32, 32), 60, np.uint8)
+    depth = np.linspace(20000, 32767, 32 * 32).astype(np.uint16).reshape(32, 32)
+    depth[:, 16:] += 32768 - 20000
+    depth[0, 15], depth[0, 16] = 32767, 32768
+    shallow = depth_like(photo)
     results = parser(image=[photo, photo], depth=[depth, shallow], output="depth")
     assert set(np.unique(results[0].label[:, :16])) == {SKIN}
     assert set(np.unique(results[0].label[:, 16:])) == {HAIR}
-    assert set(np.unique(results[1].label)) == {SKIN}
+    assert set(np.unique(results[1].label)) == {0, SKIN}
     alone = parser(image=photo, depth=shallow, output="depth")
     np.testing.assert_array_equal(results[1].confidence, alone.confidence)
+
+
+def head(size=32):
+    """A dome of depth in the benchmarks' form, 60 to 200, and none round it."""
+    rows, columns = np.indices((size, size)) / size - 0.5
+    radius = np.hypot(rows, columns)
+    return np.where(radius < 0.45, 60 + 311 * radius, 0).astype(np.uint8)
+
+
+def distances(depth):
+    """The same in millimetres, and a wall behind it."""
+    return np.where(depth > 0, 600 + depth.astype(float), 1500)
+
+
+@pytest.mark.parametrize(
+    ("kind", "missing", "convert"),
+    [
+        ("benchmark", 65535, lambda d: np.where(d > 0, d * 257, 65535).astype(np.uint16)),
+        ("benchmark", 255, lambda d: np.where(d > 0, d, 255).astype(np.uint8)),
+        ("metric", None, lambda d: distances(d).astype(np.uint16)),
+        ("metric", None, lambda d: (distances(d) / 1000).astype(np.float32)),
+        ("metric", None, lambda d: (distances(d) / 10).astype(np.float64)),
+        ("metric", 1500, lambda d: distances(d).astype(np.int32)),
+        ("metric", None, lambda d: np.where(d > 0, distances(d), np.nan).astype(np.float16)),
+        ("inverse", None, lambda d: np.where(d > 0, 255 - d, 0).astype(np.uint8)),
+        ("inverse", None, lambda d: (1 / distances(d)).astype(np.float32)),
+        ("auto", None, lambda d: d.astype(np.uint8)),
+        ("auto", None, lambda d: distances(d).astype(np.uint16)),
+        ("auto", None, lambda d: (1 / distances(d)).astype(np.float32)),
+    ],
+)
+def test_depth_of_each_kind_gives_the_same_label_map(kind, missing, convert):
+    depth = head()
+    levels = tuple(np.quantile(depth[depth > 0], (0.01, 0.99)) / 255)
+    parser = make_parser("depth", levels=levels)
+    expected = parser(depth=depth).label
+    result = parser(depth=convert(depth.astype(int)), depth_kind=kind, depth_missing=missing)
+    assert {0, SKIN, HAIR} == set(np.unique(expected))
+    assert (result.label == expected).mean() > 0.97
+    assert result.depth_kind in (kind, "benchmark", "metric", "inverse")
+    assert result.depth_kind != "auto"
+    assert not result.warnings
+
+
+def test_depth_that_lies_against_the_face_of_the_rgb_parser_is_warned_of():
+    label = np.zeros((32, 32), np.uint8)
+    label[8:28, 6:26] = SKIN
+    label[14:20, 13:19] = CELEBAMASK_HQ.classes.index("nose")
+    photo, depth = COLOURS[label], head()
+    parser = make_parser("rgb", "depth")
+    assert not parser(image=photo, depth=depth).warnings
+    depth[14:20, 13:19] = np.arange(180, 216).reshape(6, 6)
+    (warning,) = parser(image=photo, depth=depth).warnings
+    assert "nose" in warning
+    depth[:20] = 0
+    (warning,) = parser(image=photo, depth=depth).warnings
+    assert "another picture" in warning
+    assert not parser(image=photo, depth=depth, output="rgb").warnings

@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
+from faceparse_jax.images.depth import LEVELS
 from faceparse_jax.images.normalise import normalise_image
 from faceparse_jax.labels import CELEBAMASK_HQ
 from faceparse_jax.models.system import System
@@ -42,11 +43,11 @@ class RedIsFar(nn.Module):
         return (x[..., :1] * 0.229 + 0.485) * 2 - 1
 
 
-def make_parser(*names, size=SIZE, batch=4):
+def make_parser(*names, size=SIZE, batch=4, levels=LEVELS):
     made = {"rgb": NearestColour, "depth": NearIsSkin, "translator": RedIsFar}
     system = System(**{name: made[name]() for name in names})
     variables = {name: {} for name in names}
-    return Parser(system, variables, CELEBAMASK_HQ, size, {"step": 7}, batch)
+    return Parser(system, variables, CELEBAMASK_HQ, size, {"step": 7}, batch, levels)
 
 
 def bands(height, width):
@@ -58,6 +59,10 @@ def bands(height, width):
 
 
 def depth_like(photo, value=60):
-    depth = np.full(photo.shape[:2], value, np.uint8)
-    depth[: len(depth) // 2] = 0
+    """Depth as of a head in the lower half: `value` in the middle, a little more at the rim."""
+    height, width = photo.shape[:2]
+    rows, columns = np.indices((height, width))
+    radius = np.hypot(rows / height - 0.75, columns / width - 0.5)
+    depth = np.round(value + 40 * radius).astype(np.uint8)
+    depth[: height // 2] = 0
     return depth
