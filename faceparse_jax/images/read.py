@@ -250,13 +250,6 @@ def read_depth(source: Source, name: str = "", measured: bool = False) -> Shaped
         return np.array(image)
     if image.mode in _SIXTEEN_BIT:
         return _sixteen_bit(image, name)
-    if image.mode == "F":
-        raise InputError(
-            name,
-            "floats",
-            "8- or 16-bit depth in one or three channels",
-            "add --depth_kind=metric for distances, or --depth_kind=inverse for disparities",
-        )
     if image.mode not in ("L", "LA", "P", "PA", "RGB", "RGBA"):
         raise _wrong_mode(name, image.mode, "8- or 16-bit depth in one or three channels")
     # A PNG's header gives the bits of a channel; Pillow cuts 16-bit colour to 8.
@@ -277,7 +270,7 @@ def _exr(data: bytes, name: str, measured: bool) -> np.ndarray:
             name,
             "an OpenEXR file, which holds floats",
             "8- or 16-bit depth in one or three channels",
-            "add --depth_kind=metric for distances, or --depth_kind=inverse for disparities",
+            "convert the file",
         )
     try:
         import OpenEXR
@@ -329,14 +322,8 @@ def _npy(data: bytes, name: str, measured: bool) -> np.ndarray:
     if measured and array.dtype.kind in "iuf":
         return array.astype(array.dtype.newbyteorder("="))
     if array.dtype.newbyteorder("=") not in (np.uint8, np.uint16):
-        numbers = array.dtype.kind in "iuf"
         raise InputError(
-            name,
-            f"numbers of type {array.dtype}",
-            "uint8 or uint16",
-            "add --depth_kind=metric for distances, or --depth_kind=inverse for disparities"
-            if numbers
-            else "convert and save again",
+            name, f"numbers of type {array.dtype}", "uint8 or uint16", "convert and save again"
         )
     return array.astype(array.dtype.newbyteorder("="))
 

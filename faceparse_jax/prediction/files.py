@@ -41,12 +41,17 @@ class Unparsed(InputError):
 
     def __init__(self, errors: Sequence[InputError], total: int):
         super().__init__(
-            f"{len(errors)} of {total} inputs",
-            "; ".join(f"{error.what}: {error.found}" for error in errors[:_SHOWN])
-            + (f"; and {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else ""),
-            "files that can be parsed",
+            *_broken(errors, total),
             "mend them or move them away, and run the same command: the others are kept",
         )
+
+
+def _broken(errors: Sequence[InputError], total: int) -> tuple[str, str, str]:
+    """What was found where several inputs cannot be parsed, and what was expected."""
+    shown = [f"{error.what}: {error.found}" for error in errors[:_SHOWN]]
+    if len(errors) > _SHOWN:
+        shown.append(f"and {len(errors) - _SHOWN} more")
+    return f"{len(errors)} of {total} inputs", "; ".join(shown), "files that can be parsed"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +95,7 @@ def predict_files(
         What ``predictions.json`` holds.
 
     Raises:
-        InputError: inputs that are missing or unpaired, files in the way, or an only input
+        InputError: inputs that are missing or unpaired, files in the way, or, strictly, inputs
             that cannot be parsed.
         Unparsed: some of several inputs cannot be parsed.
     """
@@ -184,7 +189,7 @@ def _read(files: Input, parser: Parser, settings: Settings) -> _Read:
         data, name = contents(files.image)
         image, turn = read_image(data, name), turn_of(data)
     if files.depth is not None:
-        depth = read_depth(files.depth, measured=kind != "benchmark")
+        depth = read_depth(files.depth, measured=True)
     if turn is not None and depth is not None:
         fits = same_frame(image.shape[:2], depth.shape)
         fits_turned = turn in _QUARTERS and same_frame(image.shape[:2], depth.shape[::-1])
@@ -213,10 +218,11 @@ def _check_inputs(inputs: Sequence[Input], parser: Parser, settings: Settings) -
 
     with ThreadPoolExecutor() as pool:
         errors = [error for error in pool.map(problem, inputs) if error]
-    if len(inputs) > 1 and errors:
-        raise Unparsed(errors, len(inputs))
-    if errors:
+    if errors and len(inputs) == 1:
         raise errors[0]
+    if errors:
+        next_step = "mend them or move them away, or leave --strict out to parse the others"
+        raise InputError(*_broken(errors, len(inputs)), next_step)
 
 
 def _key(files: Input, parser: Parser, settings: Settings) -> dict[str, Any]:

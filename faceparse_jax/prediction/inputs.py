@@ -9,7 +9,7 @@ from faceparse_jax.errors import InputError, few
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm",
 )  # fmt: skip
-DEPTH_SUFFIXES = (*IMAGE_SUFFIXES, ".npy")
+DEPTH_SUFFIXES = (*IMAGE_SUFFIXES, ".npy", ".pfm", ".exr")
 
 Place = pathlib.Path | str
 

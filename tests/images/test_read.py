@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 
 from faceparse_jax import images
 from faceparse_jax.errors import InputError
+from faceparse_jax.images.read import BEHIND
 
 RAMP = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
 
@@ -43,6 +44,80 @@ def test_pictures_of_every_mode_become_three_channels(mode):
     form = "TIFF" if mode == "CMYK" else "PNG"
     read = images.read_image(encoded(Image.fromarray(grey).convert(mode), form))
     np.testing.assert_array_equal(read, grey)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P", "L", "RGB"])
+def test_hidden_colours_of_transparent_pixels_do_not_show(mode):
+    """The right half is wholly transparent, whatever colour its pixels have."""
+    seen, hidden = (51, 51, 51), (255, 255, 255)
+    rgb = np.array([[seen, seen, hidden, hidden]], np.uint8)
+    if mode in ("P", "L", "RGB"):  # one colour stands for nothing
+        picture = Image.fromarray(rgb).convert(mode)
+        there = picture.getpixel((2, 0))
+        data = encoded(picture, transparency=there)
+    else:
+        alpha = np.array([[[255], [255], [0], [0]]], np.uint8)
+        picture = Image.fromarray(np.concatenate([rgb, alpha], -1), "RGBA").convert(mode)
+        data = encoded(picture, "TIFF" if mode == "PA" else "PNG")
+        if mode == "PA" and not Image.open(io.BytesIO(data)).has_transparency_data:
+            pytest.skip("Pillow writes no alpha beside a palette")
+    read = images.read_image(data)
+    np.testing.assert_array_equal(read[0, :2], [seen, seen])
+    np.testing.assert_array_equal(read[0, 2:], [BEHIND, BEHIND])
+
+
+def test_half_transparent_pixels_are_mixed_with_what_lies_behind():
+    read = images.read_image(encoded(np.array([[[255, 0, 100, 51]]], np.uint8)))
+    np.testing.assert_allclose(
+        read[0, 0], 0.2 * np.array([255, 0, 100]) + 0.8 * np.array(BEHIND), atol=1
+    )
+
+
+def test_transparent_pixels_of_a_depth_map_have_no_depth():
+    depth = np.array([[9, 80, 90]], np.uint8)
+    alpha = np.array([[0, 255, 1]], np.uint8)
+    for picture in (
+        Image.merge("LA", [Image.fromarray(depth), Image.fromarray(alpha)]),
+        Image.merge("RGBA", [Image.fromarray(depth)] * 3 + [Image.fromarray(alpha)]),
+    ):
+        np.testing.assert_array_equal(images.read_depth(encoded(picture)), [[0, 80, 90]])
+    read = images.read_depth(encoded(Image.fromarray(depth), transparency=9))
+    np.testing.assert_array_equal(read, [[0, 80, 90]])
+
+
+@pytest.mark.parametrize("turn", Image.Transpose)
+def test_one_channel_is_turned_as_pillow_turns_it(turn):
+    picture = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    expected = np.asarray(Image.fromarray(picture).transpose(turn))
+    np.testing.assert_array_equal(images.turned(picture, turn), expected)
+
+
+@pytest.mark.parametrize("kind", ["<f4", ">f8", "<f2", "<i4", "<i8", "<u4", "|u1", "<u2"])
+def test_measured_depth_is_read_from_arrays_of_every_number(tmp_path, kind):
+    values = np.array([[1, 2, 70]], kind)
+    np.save(tmp_path / "depth.npy", values)
+    np.testing.assert_array_equal(images.read_depth(tmp_path / "depth.npy", measured=True), values)
+
+
+@pytest.mark.parametrize("form", ["TIFF", "PPM"])
+def test_measured_depth_is_read_from_pictures_of_floats(form):
+    values = np.array([[0.25, 1.5, 3e4]], np.float32)
+    data = encoded(values, form)
+    np.testing.assert_array_equal(images.read_depth(data, measured=True), values)
+    with pytest.raises(InputError, match="mode F"):
+        images.read_depth(data)
+
+
+def test_measured_depth_is_read_from_openexr(tmp_path):
+    openexr = pytest.importorskip("OpenEXR", reason="the optional package OpenEXR is not there")
+    values = np.array([[0.25, 1.5, 3e4]], np.float32)
+    header = {"compression": openexr.ZIP_COMPRESSION, "type": openexr.scanlineimage}
+    for channels in ({"Z": values}, {"RGB": np.stack([values] * 3, -1)}, {"R": values}):
+        openexr.File(header, channels).write(str(tmp_path / "a.exr"))
+        np.testing.assert_array_equal(images.read_depth(tmp_path / "a.exr", measured=True), values)
+    (tmp_path / "a.exr").write_bytes((tmp_path / "a.exr").read_bytes()[:60])
+    with pytest.raises(InputError, match="damaged"):
+        images.read_depth(tmp_path / "a.exr", measured=True)
 
 
 def test_16_bit_pictures_are_scaled_not_cut():

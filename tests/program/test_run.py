@@ -222,7 +222,7 @@ def test_prediction_from_files(workdir, tmp_path):
     predict_files(load(workdir), str(photo), None, str(out))
     label = Image.open(out / "photo_label.png")
     assert label.size == (70, 50)
-    assert label.mode == "P"
+    assert label.mode == "L"
     assert (out / "photo_overlay.png").exists()
     assert Image.open(out / "photo_depth.png").size == (70, 50)
 

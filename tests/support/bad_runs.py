@@ -9,10 +9,12 @@ import numpy as np
 
 from tests.support.bad_input import MAIN, Case, nothing
 from tests.support.dummy_archives import encode
-from tests.support.files import huge_png
+from tests.support.files import huge_png, npy
 
 HEADS = "--config=configs/synthetic_heads.py"
 PHOTO = encode(np.zeros((40, 50, 3), np.uint8))
+METRES = np.linspace(0.5, 0.7, 40 * 50, dtype=np.float32).reshape(40, 50)
+RELIEF = (500 * (METRES - 0.4)).astype(np.uint8)
 DEPTH = encode(np.full((40, 50), 90, np.uint8))
 
 
@@ -282,6 +284,28 @@ CASES = [
              "--depth={folder}/depth", make=files(in__a_png=PHOTO, depth__a_png=DEPTH)),
     _predict("depth in colours", "differ", "--image={folder}/p.png", "--depth={folder}/a.png",
              make=files(p_png=PHOTO, a_png=encode(np.arange(48, dtype=np.uint8).reshape(4, 4, 3)))),
+    _predict("floats for depth", "--depth_kind=metric", "--image={folder}/p.png",
+             "--depth={folder}/a.npy", make=files(p_png=PHOTO, a_npy=npy(METRES))),
+    _predict("depth in millimetres", "--depth_kind=metric", "--image={folder}/p.png",
+             "--depth={folder}/a.npy",
+             make=files(p_png=PHOTO, a_npy=npy((1000 * METRES).astype(np.uint16)))),
+    _predict("one distance everywhere", "some relief", "--image={folder}/p.png",
+             "--depth={folder}/a.npy", "--depth_kind=metric",
+             make=files(p_png=PHOTO, a_npy=npy(np.ones((40, 50), np.float32)))),
+    _predict("255 for no depth", "--depth_missing=255", "--image={folder}/p.png",
+             "--depth={folder}/a.png",
+             make=files(p_png=PHOTO, a_png=encode(np.pad(RELIEF[5:-5, 5:-5], 5,
+                                                         constant_values=255)))),
+    _predict("one value of depth", "the value 90", "--image={folder}/p.png",
+             "--depth={folder}/a.png", make=files(p_png=PHOTO, a_png=DEPTH)),
+    _predict("a word for a missing depth", "depth_missing", "--image={folder}/p.png",
+             "--depth={folder}/a.png", "--depth_missing=none",
+             make=files(p_png=PHOTO, a_png=DEPTH)),
+    _predict("half of an OpenEXR file", "OpenEXR", "--image={folder}/p.png",
+             "--depth={folder}/a.exr",
+             make=files(p_png=PHOTO, a_exr=b"\x76\x2f\x31\x01" + bytes(20))),
+    _predict("two broken photographs, strictly", "2 of 3 inputs", "--image={folder}/in",
+             "--strict", make=files(in__a_png=PHOTO, in__b_png="x", in__c_png=PHOTO[:60])),
     _predict("an output that the networks have not", "depth", "--image={folder}/a.png",
              "--output=depth", make=files(a_png=PHOTO)),
     _predict("a file in the way", "a file", "--image={folder}/a.png",
