@@ -2,6 +2,7 @@
 
 A command ends at once, wherever it is, but for what `held` encloses: what must not be cut in the
 middle. There the signal waits for the next `check`, and a second one ends the command at once.
+`stoppable` does both for a loop.
 
 Python alone would raise KeyboardInterrupt wherever the main thread happens to be, also in callbacks
 of JAX, which drop it, and only when a call such as a compilation has returned. So the handlers do
@@ -14,10 +15,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Iterator
+from typing import NoReturn, TypeVar
 
 from faceparse_jax.errors import Stopped
+
+Item = TypeVar("Item")
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _FLUSH_SECONDS = 1.0
@@ -90,6 +93,18 @@ def check() -> None:
     """
     if _came:
         raise Stopped(_came)
+
+
+def stoppable(items: Iterable[Item]) -> Iterator[Item]:
+    """Passes on items; a signal stops between two of them, and never within the caller's loop.
+
+    Raises:
+        Stopped: a signal came.
+    """
+    with held():
+        for item in items:
+            check()
+            yield item
 
 
 def came() -> int:
