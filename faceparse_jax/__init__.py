@@ -9,6 +9,10 @@ result.label, result.confidence, result.depth, result.source
 
 from typing import TYPE_CHECKING, Any
 
+from faceparse_jax.runtime import interrupts
+
+interrupts.install_in(__name__)
+
 if TYPE_CHECKING:
     from faceparse_jax.prediction.parser import Parser, Result, load
 

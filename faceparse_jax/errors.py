@@ -1,6 +1,5 @@
 """What ends a command early: printed as a sentence, never as a traceback."""
 
-import pathlib
 import signal
 from collections.abc import Sequence
 
@@ -41,20 +40,20 @@ class NonFiniteError(InputError):
     exit_status = 3
 
 
-class Stopped(Exception):
-    """A signal asked a run to stop, and its state was saved.
+class Stopped(BaseException):
+    """A signal stopped a command; no `Exception`, so that nothing takes it for a failure.
 
     Args:
-        workdir: the run's folder.
-        step: of the saved state.
         signal_number: the signal; the exit status is 128 more, as shells have it.
+        kept: what is kept, and the next command.
     """
 
-    def __init__(self, workdir: pathlib.Path, step: int, signal_number: int):
-        name = signal.Signals(signal_number).name
-        super().__init__(
-            f"{workdir}: stopped by {name}, saved at step {step}; next: the same command resumes"
-        )
+    def __init__(
+        self,
+        signal_number: int,
+        kept: str = "what was finished is kept; next: the same command again",
+    ):
+        super().__init__(f"stopped by {signal.Signals(signal_number).name}; {kept}")
         self.exit_status = 128 + signal_number
 
 

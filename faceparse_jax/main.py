@@ -10,18 +10,17 @@ Any key of the config can be overridden behind it: --config.optim.rate=0.005. Wi
 --help tells of that mode alone.
 
 Exit status: 0; 2 for bad input; 3 where the loss was not finite; 128 + N where signal N
-stopped a training run, whose state is then saved.
+(Ctrl-C is 2) stopped it. A training run saves its state then; a second signal does not wait.
 """
 
 import os
 import pathlib
-import signal
 import sys
 
-from faceparse_jax.errors import InputError, Stopped
+from faceparse_jax.errors import InputError
 from faceparse_jax.evaluation.command import EVALUATE
 from faceparse_jax.prediction.command import PREDICT
-from faceparse_jax.runtime import command_line
+from faceparse_jax.runtime import command_line, interrupts
 from faceparse_jax.studies.command import STUDY
 from faceparse_jax.training.command import REPLAY, TRAIN
 
@@ -45,12 +44,6 @@ def main() -> None:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
-    except Stopped as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_status)
-    except KeyboardInterrupt:  # outside the training steps, which save first
-        print("stopped; next: the same command again", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
 
 
 def _check_workdir(workdir: pathlib.Path) -> None:
@@ -70,5 +63,11 @@ def _check_workdir(workdir: pathlib.Path) -> None:
         )
 
 
+def command() -> None:
+    """`faceparse`, the script."""
+    interrupts.install()
+    interrupts.run(main)
+
+
 if __name__ == "__main__":
-    main()
+    interrupts.run(main)

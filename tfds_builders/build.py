@@ -22,9 +22,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 from faceparse_jax.errors import InputError, not_installed
+from faceparse_jax.runtime import interrupts
 
 EXIT_BAD_INPUT = 2
-EXIT_STOPPED = 130
 _HERE = pathlib.Path(__file__).parent
 _DATA_DIR = "~/tensorflow_datasets"
 
@@ -133,7 +133,8 @@ def build(
         print(f"already prepared; to build it again, remove {folder}")
     else:
         _check_manual_dir(builder_cls, name, manual_dir)
-        with _nothing_kept(folder):
+        importlib.import_module("tensorflow")  # takes seconds, in which a signal loses nothing
+        with interrupts.held(), _nothing_kept(folder):
             _check_data_dir(data_dir)
             _warn_of_remains(folder)
             _prepare(builder, manual_dir, data_dir)
@@ -282,11 +283,8 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
-    except KeyboardInterrupt:
-        print("stopped; nothing was kept", file=sys.stderr)
-        return EXIT_STOPPED
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interrupts.run(main)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from faceparse_jax import images, labels
 from faceparse_jax.errors import InputError
+from faceparse_jax.runtime import interrupts
 from tfds_builders import files
 
 
@@ -258,5 +259,6 @@ class Splits:
 
 
 def progress(split: str, made: Iterator[Any], total: int) -> Iterator[Any]:
-    """Passes on what comes, with a progress bar."""
-    return iter(tqdm.tqdm(made, desc=split, total=total, unit=" images", mininterval=0.5))
+    """Passes on what comes, with a progress bar; a signal stops it between two items."""
+    bar = tqdm.tqdm(made, desc=split, total=total, unit=" images", mininterval=0.5)
+    return interrupts.stoppable(bar)

@@ -20,8 +20,9 @@ import tqdm
 from faceparse_jax.config import inside, interval
 from faceparse_jax.data.reader import Reader
 from faceparse_jax.errors import InputError, not_installed
+from faceparse_jax.runtime import interrupts
 
-EXIT_BAD_INPUT, EXIT_STOPPED = 2, 130
+EXIT_BAD_INPUT = 2
 _BATCH = 16
 
 
@@ -43,7 +44,8 @@ def write(name: str, config: str, data_dir: pathlib.Path, size: int) -> list[pat
         written.append(target)
         if not target.exists():
             try:
-                _write_split(tfds_reader.TfdsReader(split, size), size, target)
+                with interrupts.held():
+                    _write_split(tfds_reader.TfdsReader(split, size), size, target)
             except OSError as error:
                 raise InputError(
                     str(target), str(error), "room for the arrays", "make room and run again"
@@ -74,7 +76,7 @@ def _write_split(reader: Reader, size: int, target: pathlib.Path) -> None:
         batches = tqdm.tqdm(
             reader.evaluate(_BATCH), split.split, total, unit=" batches", mininterval=0.5
         )
-        for batch in batches:
+        for batch in interrupts.stoppable(batches):
             for key, array in out.items():
                 array[batch["index"][batch["mask"]]] = batch[key][batch["mask"]]
         for array in out.values():
@@ -84,7 +86,7 @@ def _write_split(reader: Reader, size: int, target: pathlib.Path) -> None:
         np.save(partial / "label_png.npy", np.cumsum([len(label) for label in encoded]))
         record = arrays_reader.as_json(split, reader.ids)
         (partial / "split.json").write_text(json.dumps(record))
-    except (OSError, InputError):
+    except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         with contextlib.suppress(OSError):  # other splits may be there
             partial.parent.rmdir()
@@ -112,9 +114,6 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
-    except KeyboardInterrupt:
-        print("stopped; run the same command again", file=sys.stderr)
-        return EXIT_STOPPED
     for folder in folders:
         size = sum(path.stat().st_size for path in folder.iterdir())
         print(f"{folder}  {size / 2**20:,.0f} MiB")
@@ -123,4 +122,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interrupts.run(main)

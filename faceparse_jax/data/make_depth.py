@@ -28,8 +28,9 @@ from PIL import Image, PngImagePlugin
 from faceparse_jax import images, labels
 from faceparse_jax.data import face_mesh
 from faceparse_jax.errors import InputError, few
+from faceparse_jax.runtime import interrupts
 
-EXIT_BAD_INPUT, EXIT_STOPPED = 2, 130
+EXIT_BAD_INPUT = 2
 SHOWN = 20
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 _MOST_FACES = 8
@@ -205,7 +206,8 @@ def make(
     _check_out(out, [photos, *filter(None, [label_folder])], list(paths), text)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for stem, path in tqdm.tqdm(paths.items(), unit=" photographs", mininterval=0.5):
+        bar = tqdm.tqdm(paths.items(), unit=" photographs", mininterval=0.5)
+        for stem, path in interrupts.stoppable(bar):
             target = out / f"{stem}.png"
             if target.exists():
                 made.kept.append(stem)
@@ -228,7 +230,8 @@ def make(
             Image.fromarray(face_mesh.to_grey(depth, bits)).save(partial, "PNG", pnginfo=mark)
             partial.replace(target)
             made.written.append(stem)
-        (out / "not_found.txt").write_text("".join(f"{stem}\n" for stem in made.not_found))
+        with interrupts.held():
+            (out / "not_found.txt").write_text("".join(f"{stem}\n" for stem in made.not_found))
     except OSError as error:
         raise InputError(
             f"--out {out}", str(error), "a folder with room", "make room and run again"
@@ -277,12 +280,9 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
-    except KeyboardInterrupt:
-        print("stopped; run the same command again, finished maps are kept", file=sys.stderr)
-        return EXIT_STOPPED
     print(report(made, options.out))
     return EXIT_BAD_INPUT if made.faults or not (made.written or made.kept) else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interrupts.run(main)

@@ -29,7 +29,7 @@ from faceparse_jax.evaluation.pictures import examples_picture
 from faceparse_jax.evaluation.scoring import Scoring
 from faceparse_jax.labels import IGNORE, Scheme
 from faceparse_jax.models.inference import predict
-from faceparse_jax.runtime import provenance, records, sharding
+from faceparse_jax.runtime import interrupts, provenance, records, sharding
 
 
 def datasets_to_score(config) -> list[str]:
@@ -192,14 +192,15 @@ def _evaluate_split(
     scores = result(counts, scheme, record)
     if sharding.is_lead():
         print(summary(record, scores, scheme))
-        records.write(target.with_name(f"{target.name}.json"), scores)
-        for route, counted in counts.items():
-            path = target.with_name(f"{target.name}_{route}.csv")
-            write_confusion(path, counted["confusion"], scheme)
         head = _first(batches(), config.eval.pictures)
         show = jax.jit(functools.partial(predict, system=run.system))
         picture = examples_picture(show, run.variables, head, run.scheme, split.scheme)
-        Image.fromarray(picture).save(target.with_name(f"{target.name}.png"))
+        with interrupts.held():
+            records.write(target.with_name(f"{target.name}.json"), scores)
+            for route, counted in counts.items():
+                path = target.with_name(f"{target.name}_{route}.csv")
+                write_confusion(path, counted["confusion"], scheme)
+            Image.fromarray(picture).save(target.with_name(f"{target.name}.png"))
         print(f"written: {target}.json, .png and _ROUTE.csv")
     return scores
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from faceparse_jax.errors import InputError
+from faceparse_jax.runtime import interrupts
 
 
 def read(
@@ -40,8 +41,9 @@ def write(path: pathlib.Path, value: Any) -> None:
     """Writes JSON beside the target first, so that a reader never sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=1) + "\n")
-    partial.replace(path)
+    with interrupts.held():
+        partial.write_text(json.dumps(value, indent=1) + "\n")
+        partial.replace(path)
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from faceparse_jax.errors import InputError
-from faceparse_jax.runtime import records
+from faceparse_jax.runtime import interrupts, records
 
 EXIT_DIFFERENT, EXIT_BAD_INPUT = 1, 2
 _FREE = ("seconds", "data_dir")  # last parts of keys that do not touch the numbers
@@ -69,4 +69,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interrupts.run(main)

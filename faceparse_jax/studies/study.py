@@ -19,11 +19,11 @@ from faceparse_jax.checkpoints import store
 from faceparse_jax.checkpoints.run_config import differing
 from faceparse_jax.checkpoints.trained import load_trained
 from faceparse_jax.config import Config
-from faceparse_jax.errors import InputError, Stopped
+from faceparse_jax.errors import InputError
 from faceparse_jax.evaluation import evaluate
 from faceparse_jax.models.routes import routes
 from faceparse_jax.models.system import needed
-from faceparse_jax.runtime import provenance, records
+from faceparse_jax.runtime import interrupts, provenance, records
 from faceparse_jax.studies import report
 from faceparse_jax.studies.plan import Run, plan
 from faceparse_jax.training.loop import claim_workdir, train
@@ -60,12 +60,11 @@ def run_study(study: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
         print(f"run {number} of {len(todo)}: {run.name}")
         try:
             _execute(run, study.checkpoint)
-        except Stopped:
-            raise
         except Exception as error:  # whatever it was, the other runs go on
             if store.disk_is_full(workdir, error):
                 raise store.full_disk(workdir) from error
             failures.append(_failed(run, error))
+        interrupts.check()  # a run that failed may have left it to us
         jax.clear_caches()
         _report(study, runs, workdir)  # what a stop would leave
     for run in by_folder.values():
@@ -264,6 +263,7 @@ def _report(study, runs: list[Run], workdir: pathlib.Path) -> str:
         if run.folder in found
     ]
     by_folder = {str(folder.relative_to(workdir)): record for folder, record in found.items()}
-    records.write(workdir / "record.json", {"runs": by_folder})
     missing = [run.name for run in runs if run.folder not in found]
-    return report.write(study, results, list(found.values()), missing, workdir)
+    with interrupts.held():
+        records.write(workdir / "record.json", {"runs": by_folder})
+        return report.write(study, results, list(found.values()), missing, workdir)

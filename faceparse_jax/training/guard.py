@@ -1,16 +1,16 @@
 """What ends a run early: numbers that are not finite, and signals."""
 
-import contextlib
 import json
 import math
 import pathlib
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
 
 from faceparse_jax.errors import NonFiniteError
+from faceparse_jax.runtime import interrupts
 
 NON_FINITE = "non_finite.json"
 """In the workdir: step, terms and examples where a run met a number that is not finite."""
@@ -63,36 +63,16 @@ class Watch:
         )
 
 
-@contextlib.contextmanager
-def signals() -> Iterator[Callable[[int], int]]:
-    """Catches SIGTERM and SIGINT once; a second one acts as if nothing had caught it.
+def signal_at(step: int) -> int:
+    """The signal that asks the run to stop at this step; 0 for none.
 
-    Yields:
-        A function of the step that returns the signal that came, 0 for none. Over several
-        processes all of them get it at the same step, from JAX's preemption service, which
-        catches SIGTERM alone.
+    Over several processes all of them get it at the same step, from JAX's preemption service.
     """
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
+    if jax.process_count() == 1:
+        return interrupts.came()
+    from jax.experimental import multihost_utils
 
-        def reached(step: int) -> int:
-            return signal.SIGTERM if multihost_utils.reached_preemption_sync_point(step) else 0
-
-        yield reached
-        return
-    came, before = [], {}
-
-    def catch(number, _):
-        came.append(number)
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-    # Only the main thread may catch signals; elsewhere they keep their handlers.
-    with contextlib.suppress(ValueError):
-        for number in (signal.SIGTERM, signal.SIGINT):
-            before[number] = signal.signal(number, catch)
-    try:
-        yield lambda step: came[0] if came else 0
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    if interrupts.came():
+        signal.raise_signal(signal.SIGTERM)  # what the service catches, and nothing else
+    stop = multihost_utils.reached_preemption_sync_point(step)
+    return interrupts.came() or signal.SIGTERM if stop else 0

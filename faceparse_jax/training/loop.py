@@ -1,5 +1,6 @@
 """The training run, read top to bottom."""
 
+import contextlib
 import errno
 import functools
 import pathlib
@@ -17,8 +18,8 @@ from faceparse_jax.evaluation import counting
 from faceparse_jax.evaluation.pictures import examples_picture
 from faceparse_jax.evaluation.scoring import Scoring
 from faceparse_jax.models.inference import predict
-from faceparse_jax.runtime import records, sharding
-from faceparse_jax.training.guard import NON_FINITE, Watch, signals
+from faceparse_jax.runtime import interrupts, records, sharding
+from faceparse_jax.training.guard import NON_FINITE, Watch, signal_at
 from faceparse_jax.training.logs import Logs
 from faceparse_jax.training.setup import accept, example_rows, training_inputs
 from faceparse_jax.training.tally import Tally
@@ -102,9 +103,9 @@ def train(config: Configs, workdir: pathlib.Path) -> dict[str, float]:
     watch = Watch(workdir, job.data.ids_of, lead)
     tally = Tally(scheme.classes, meta.get("seen"))
     with (
+        contextlib.ExitStack() as trained,
         checkpoints,
         Logs(workdir, total, start_step=start, lead=lead) as logs,
-        signals() as signal_at,
     ):
         since, since_step = time.monotonic(), start
         for number in range(start + 1, total + 1):
@@ -112,6 +113,8 @@ def train(config: Configs, workdir: pathlib.Path) -> dict[str, float]:
             inputs = sharding.shard(training_inputs(batch), mesh)
             with jax.transfer_guard("disallow"):
                 state, scalars = train_step(state, inputs, key)
+            if number == start + 1:  # compiled; until here a signal loses nothing
+                trained.enter_context(interrupts.held())
             tally.add(scalars.pop("seen"))
             watch.add(number, scalars, example_rows(batch))
 
@@ -156,7 +159,8 @@ def train(config: Configs, workdir: pathlib.Path) -> dict[str, float]:
             # After the last step too: a study would go on with its next run.
             if stop:
                 checkpoints.wait()
-                raise Stopped(workdir, number, stop)
+                saved = f"{workdir} is saved at step {number}; next: the same command resumes"
+                raise Stopped(stop, saved)
             if evaluated:
                 since, since_step = time.monotonic(), number
     if lead and tally.summary():

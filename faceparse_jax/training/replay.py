@@ -11,7 +11,7 @@ from faceparse_jax.checkpoints.run_config import stored, with_overrides
 from faceparse_jax.checkpoints.store import Checkpoints
 from faceparse_jax.errors import InputError
 from faceparse_jax.evaluation.pictures import training_picture
-from faceparse_jax.runtime import records, sharding
+from faceparse_jax.runtime import interrupts, records, sharding
 from faceparse_jax.training.guard import NON_FINITE
 from faceparse_jax.training.setup import accept, example_rows, training_inputs
 
@@ -72,11 +72,12 @@ def replay(workdir: pathlib.Path, overrides=None) -> dict[str, float]:
     if sharding.is_lead():
         target = workdir / "replay" / f"step_{record['step']}"
         target.parent.mkdir(exist_ok=True)
-        np.savez_compressed(target.with_suffix(".npz"), **records.flat(batch))
         rows = min(_SHOWN, len(batch["index"]))
         head = {k: v[:rows] for k, v in batch.items() if k != "paired"}
         head["mask"] = np.ones(rows, bool)
         picture = training_picture(head, {}, job.data.split.scheme, rows)
-        Image.fromarray(picture).save(target.with_suffix(".png"))
+        with interrupts.held():
+            np.savez_compressed(target.with_suffix(".npz"), **records.flat(batch))
+            Image.fromarray(picture).save(target.with_suffix(".png"))
         print(f"written: {target}.npz and .png")
     return numbers

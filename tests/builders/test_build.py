@@ -182,17 +182,17 @@ def test_a_check_names_examples_that_are_known_to_be_bad(capfd, manual_dir):
 
 
 _SLOW = """
-import signal, sys, time
+import time
+from faceparse_jax.runtime import interrupts
 from tfds_builders import build, files
-# A shell's background job, as tests may be, ignores this signal by default.
-signal.signal(signal.SIGINT, signal.default_int_handler)
+interrupts.install()
 read = files.read_photo
 def slow(archive, name):
     print("reading", flush=True)
     time.sleep(5 if name.endswith("/2002.jpg") else 0)
     return read(archive, name)
 files.read_photo = slow
-sys.exit(build.main(sys.argv[1:]))
+interrupts.run(build.main)
 """
 
 

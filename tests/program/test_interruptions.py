@@ -1,6 +1,5 @@
 """Runs that are stopped, whose checkpoints are damaged, or whose loss is not finite."""
 
-import contextlib
 import errno
 import json
 import pathlib
@@ -17,6 +16,7 @@ from faceparse_jax.checkpoints import store
 from faceparse_jax.checkpoints.trained import load_trained
 from faceparse_jax.errors import InputError, NonFiniteError, Stopped
 from faceparse_jax.evaluation import evaluate
+from faceparse_jax.runtime import interrupts
 from faceparse_jax.training import loop
 from faceparse_jax.training.logs import Logs
 from faceparse_jax.training.replay import replay
@@ -59,29 +59,23 @@ def test_a_signal_saves_and_the_same_command_goes_on(
     def interrupt(self, step, **values):
         progress(self, step, **values)
         if step == 2:
-            signal.raise_signal(number)
+            monkeypatch.setattr(interrupts, "_came", number)
 
     config = small_config(data_dir)
     config.checkpoint.every = 4
-    # Not Python's own where the tests were started in the background: there SIGINT is ignored.
-    before = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
         patch.setattr(Logs, "progress", interrupt)
         with pytest.raises(Stopped, match="saved at step 2; next: the same command") as caught:
             loop.train(config, tmp_path / "run")
     assert caught.value.exit_status == 128 + number
     assert store.read_meta(tmp_path / "run", "last")["step"] == 2
-    assert signal.getsignal(signal.SIGINT) is before
+    monkeypatch.setattr(interrupts, "_came", 0)
     loop.train(config, tmp_path / "run")
     same_end(tmp_path / "run", whole)
 
 
 def test_a_signal_after_the_last_step_is_not_lost(data_dir, cut, whole, monkeypatch):
-    @contextlib.contextmanager
-    def late():
-        yield lambda step: signal.SIGTERM if step == 4 else 0
-
-    monkeypatch.setattr(loop, "signals", late)
+    monkeypatch.setattr(loop, "signal_at", lambda step: signal.SIGTERM if step == 4 else 0)
     with pytest.raises(Stopped, match="saved at step 4"):
         loop.train(small_config(data_dir), cut)
     same_end(cut, whole)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from faceparse_jax.data.synthetic import render_head
 from faceparse_jax.errors import InputError
+from faceparse_jax.runtime import interrupts
 
 FIRST_KEY = 1_000_000
 
@@ -29,7 +30,7 @@ def export(out: pathlib.Path, count: int, size: int, sheet: bool = False) -> Non
         InputError: a size that no head can have.
     """
     pictures = []
-    for n in range(count):
+    for n in interrupts.stoppable(range(count)):
         head = render_head(FIRST_KEY + n, size)
         for folder in ("images", "depth"):
             (out / folder).mkdir(parents=True, exist_ok=True)
@@ -40,7 +41,8 @@ def export(out: pathlib.Path, count: int, size: int, sheet: bool = False) -> Non
         columns = math.ceil(math.sqrt(count))
         pictures += [np.full_like(pictures[0], 255)] * (-count % columns)
         rows = np.stack(pictures).reshape(-1, columns, size, size, 3).swapaxes(1, 2)
-        Image.fromarray(rows.reshape(-1, columns * size, 3)).save(out / "sheet.png")
+        with interrupts.held():
+            Image.fromarray(rows.reshape(-1, columns * size, 3)).save(out / "sheet.png")
     print(f"{count} heads in {out}/images, their depth in {out}/depth")
 
 
@@ -70,4 +72,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interrupts.run(main)
