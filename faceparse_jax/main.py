@@ -9,8 +9,9 @@
 Any key of the config can be overridden behind it: --config.optim.rate=0.005. With --mode M,
 --help tells of that mode alone.
 
-Exit status: 0; 2 for bad input; 3 where the loss was not finite; 128 + N where signal N
-(Ctrl-C is 2) stopped it. A training run saves its state then; a second signal does not wait.
+Exit status: 0; 2 for bad input; 3 where the loss was not finite; 4 where a prediction left some
+inputs out that cannot be parsed; 128 + N where signal N (Ctrl-C is 2) stopped it. A training run
+saves its state then; a second signal does not wait.
 """
 
 import os

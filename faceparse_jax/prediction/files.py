@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import dataclasses
+import itertools
 import json
 import pathlib
 import sys
@@ -25,6 +26,7 @@ from faceparse_jax.images import (
 from faceparse_jax.images.draw import colour_depth, prediction_picture
 from faceparse_jax.prediction.inputs import Input, Place, find_inputs
 from faceparse_jax.prediction.parser import Item, Parser, Result, same_frame
+from faceparse_jax.runtime import interrupts
 from faceparse_jax.runtime.provenance import code_version
 
 RECORD = "predictions.json"
@@ -98,6 +100,7 @@ def predict_files(
         InputError: inputs that are missing or unpaired, files in the way, or, strictly, inputs
             that cannot be parsed.
         Unparsed: some of several inputs cannot be parsed.
+        Stopped: a signal came; what is done is recorded.
     """
     inputs = find_inputs(images, depths)
     out = pathlib.Path(out).expanduser()
@@ -130,8 +133,10 @@ def predict_files(
 
     entries: dict[str, dict[str, Any]] = {}
     warned: dict[str, list[str]] = {}
+    results = parser.stream(items(), settings.output, settings.probabilities)
+    first = list(itertools.islice(results, 1))  # compiles, while there is nothing to lose
     with _journal(out) as journal:
-        for result in parser.stream(items(), settings.output, settings.probabilities):
+        for result in interrupts.stoppable(itertools.chain(first, results)):
             this = read.popleft()
             written = _write(out, this, result, parser)
             entry = _entry(this, result, parser, written) | {"key": keys[this.files.stem]}

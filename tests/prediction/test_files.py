@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -16,12 +17,13 @@ from PIL import ExifTags, Image
 from configs import synthetic_heads
 from faceparse_jax.checkpoints.store import Checkpoints
 from faceparse_jax.config import parse
-from faceparse_jax.errors import InputError
+from faceparse_jax.errors import InputError, Stopped
 from faceparse_jax.labels import CELEBAMASK_HQ
 from faceparse_jax.models.system import build
 from faceparse_jax.prediction import files
 from faceparse_jax.prediction.files import Settings, Unparsed, predict_files
 from faceparse_jax.prediction.parser import load
+from faceparse_jax.runtime import interrupts
 from faceparse_jax.training import optim
 from faceparse_jax.training.setup import init_state
 from tests.support.known_parser import COLOURS, bands, depth_like, make_parser
@@ -155,25 +157,33 @@ def test_only_what_changed_is_parsed_again(parser, photos, capsys):
     assert again(RGB)[1] == ""
 
 
-@pytest.mark.parametrize("ends", [KeyboardInterrupt, None])
-def test_a_prediction_that_is_stopped_keeps_what_is_done(parser, photos, monkeypatch, ends):
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_prediction_that_is_stopped_keeps_what_is_done(parser, photos, monkeypatch, killed):
     """Also one that is killed, which leaves no time to write the record."""
     images, out = photos / "images", photos / "out"
     write, calls = files._write, []
 
     def stop(*arguments):
         calls.append(arguments)
-        if len(calls) == 3:
-            if ends is None:  # what is on the disk now is what a kill would leave
-                shutil.copytree(out, photos / "killed")
-            raise KeyboardInterrupt
+        if len(calls) == 2:
+            patch.setattr(interrupts, "_came", signal.SIGINT)
         return write(*arguments)
 
+    def is_killed(*arguments):  # what is on the disk now is what a kill would leave
+        shutil.copytree(out, photos / "killed")
+        replace(*arguments)
+
+    replace = files._replace
     with monkeypatch.context() as patch:
         patch.setattr(files, "_write", stop)
-        with pytest.raises(KeyboardInterrupt):
+        patch.setattr(
+            files,
+            "_replace",
+            lambda path, how: (is_killed if path.name == files.RECORD else replace)(path, how),
+        )
+        with pytest.raises(Stopped, match="SIGINT"):
             predict_files(parser, images, None, out)
-    if ends is None:
+    if killed:
         out = photos / "killed"
         assert not (out / "predictions.json").exists()
         with (out / "predictions.partial.jsonl").open("a") as journal:
