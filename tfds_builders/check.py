@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from faceparse_jax import labels
 from faceparse_jax.errors import InputError
 from faceparse_jax.runtime import tables
-from tfds_builders import examples, official
+from tfds_builders import examples, files, official
 
 SHOWN = 20
 
@@ -62,16 +62,17 @@ def check(cls: type[official.Benchmark], manual_dir: pathlib.Path, config: str) 
     """
     source = cls.find(manual_dir, config)
     counts = cls.OFFICIAL_COUNTS[config]
-    faults = [*source.faults, *official.empty_splits(source, counts)]
+    faults = official.faults_of_names(source, counts)
     owners: dict[bytes, str] = {}
     splits, duplicates = {}, []
 
     scheme = cls.scheme_of(config)
     for split, rows in source.rows.items():
         found = splits[split] = Findings()
+        wrong = []
         for row, made in examples.attempts(split, rows, source.make):
             if isinstance(made, InputError):
-                faults.append(made)
+                wrong.append(made)
                 continue
             found.images += 1
             found.with_depth += made.features["has_depth"]
@@ -83,6 +84,7 @@ def check(cls: type[official.Benchmark], manual_dir: pathlib.Path, config: str) 
             first = owners.setdefault(digest, place)
             if first != place:
                 duplicates.append((first, place))
+        faults += files.gathered(wrong, len(rows))
     ids = {row.key for rows in source.rows.values() for row in rows}
     known_bad = {key: why for key, why in cls.KNOWN_BAD.items() if key in ids}
     surplus = list(source.surplus)
@@ -139,7 +141,7 @@ def text(report: Report) -> str:
         )
         lines += _shown([f"{a} = {b}" for a, b in across or report.duplicates])
     if report.faults:
-        lines.append(f"{len(report.faults):,} faults:")
+        lines.append(f"{len(report.faults):,} fault{'s' if len(report.faults) > 1 else ''}:")
         lines += _shown([str(fault) for fault in report.faults])
         lines.append("not usable: mend the faults and check again")
     else:

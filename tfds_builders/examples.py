@@ -250,11 +250,13 @@ class Splits:
             files.raise_faults(self._where, self._faults)
 
     def _made(self, split: str) -> Iterator[Example]:
+        wrong = []
         for _, made in attempts(split, self._rows[split], self._make):
             if isinstance(made, InputError):
-                self._faults.append(made)
+                wrong.append(made)
             else:
                 yield made
+        self._faults += files.gathered(wrong, len(self._rows[split]))
         self._left.remove(split)
 
 

@@ -4,6 +4,7 @@ Archives are folders or zips; zips are streamed, never extracted. What is wrong 
 and raised as one error. Memory holds the names of the files, never their contents.
 """
 
+import collections
 import lzma
 import os
 import pathlib
@@ -16,7 +17,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from faceparse_jax import images
-from faceparse_jax.errors import InputError
+from faceparse_jax.errors import InputError, few
 
 MAX_MEMBER = 64 * 2**20
 """Bytes that one file of a zip may inflate to."""
@@ -25,6 +26,9 @@ MAX_MEMBERS = 2_000_000
 """Files of a zip; the largest benchmark has some 400,000."""
 
 SHOWN_FAULTS = 20
+
+BULK = 10
+"""So many faults of one cause may be told as one; see `gathered`."""
 
 
 class Faults(InputError):
@@ -39,6 +43,53 @@ class Faults(InputError):
         if len(faults) > SHOWN_FAULTS:
             lines.append(f"  and {len(faults) - SHOWN_FAULTS:,} more")
         self.args = ("\n".join(lines),)
+
+
+class Missing(InputError):
+    """A file that has to be beside another one is not there.
+
+    Attributes:
+        folder: where it should lie.
+    """
+
+    def __init__(self, what: str, found: str, expected: str, next_step: str, folder: str):
+        super().__init__(what, found, expected, next_step)
+        self.folder = folder
+
+
+class Bulk(InputError):
+    """Many faults of one cause, told as one."""
+
+
+def gathered(faults: Sequence[InputError], photographs: int) -> list[InputError]:
+    """The same faults, but those that one cause repeats in bulk are one `Bulk`.
+
+    Faults have one cause where they differ in the file alone. They come in bulk where there are
+    at least `BULK` of them, and more than a tenth of the photographs or `SHOWN_FAULTS` are hit.
+
+    Args:
+        faults: what was found wrong, file by file.
+        photographs: how many photographs were looked at.
+    """
+    causes = collections.defaultdict(list)
+    for fault in faults:
+        causes[fault.found, fault.expected, fault.next_step].append(fault)
+    told = []
+    for (found, expected, next_step), same in causes.items():
+        if len(same) < BULK or len(same) <= min(photographs / 10, SHOWN_FAULTS):
+            told += same
+            continue
+        places = [getattr(fault, "folder", fault.what) for fault in same]
+        names = few([pathlib.PurePosixPath(fault.what).name for fault in same], 3)
+        told.append(
+            Bulk(
+                os.path.commonpath(places),
+                f"{found}, {len(same):,} times ({names})",
+                expected,
+                f"{next_step}; so many at once may mean that an extraction stopped half-way",
+            )
+        )
+    return told
 
 
 def raise_faults(where: object, faults: Sequence[InputError]) -> None:
@@ -233,7 +284,8 @@ def match_depth(
 
     Args:
         archive: None where the user has no depth maps.
-        ids: as `file_id` gives them.
+        ids: of every photograph, as `file_id` gives them; also of those that lack other files,
+            so that what is missing there is not told a second time as depth without image.
 
     Returns:
         File name by id, for the ids that have depth; the files that belong to no image; and a
@@ -258,11 +310,15 @@ def match_depth(
             )
     wanted = {key: named[key] for key in ids if key in named}
     if not wanted:
+        shown = few(sorted(pathlib.PurePosixPath(name).name for name in named.values()), 3)
         fault = InputError(
             str(archive.root),
-            f"{len(named):,} depth maps, none with the id of an image",
+            f"{len(named):,} depth maps, none with the id of an image ({shown})"
+            if named
+            else "no depth map in it",
             "files such as 123.png or 00123_depth.npy",
-            "fetch the archive again, or move it away to build without depth",
+            "fetch the archive again, look whether it belongs to another benchmark, or move it "
+            "away to build without depth",
         )
         faults.append(fault)
     return wanted, sorted(set(named.values()) - set(wanted.values())) + others, faults

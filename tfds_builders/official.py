@@ -108,12 +108,13 @@ class Benchmark(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
         source = self.find(pathlib.Path(dl_manager.manual_dir), self.builder_config.name)
         counts = self.OFFICIAL_COUNTS[self.builder_config.name]
-        faults = [*source.faults, *empty_splits(source, counts)]
+        faults = faults_of_names(source, counts)
         if faults:
             # The contents too, so that one error lists all that is wrong.
             for split, rows in source.rows.items():
                 attempts = examples.attempts(split, rows, source.make)
-                faults += [made for _, made in attempts if isinstance(made, InputError)]
+                wrong = [made for _, made in attempts if isinstance(made, InputError)]
+                faults += files.gathered(wrong, len(rows))
         files.raise_faults(source.archive.root, faults)
         if source.absent:
             files.note(absent(source.absent))
@@ -177,9 +178,15 @@ def swapped(
     ]
 
 
-def empty_splits(source: Source, counts: Mapping[str, int]) -> list[InputError]:
-    """A fault for each split that has no complete photograph here."""
-    return [
+def faults_of_names(source: Source, counts: Mapping[str, int]) -> list[InputError]:
+    """What is wrong with the names of the files, and each split without a complete photograph.
+
+    What one cause repeats in bulk is told once. It then explains splits that are empty too.
+    """
+    faults = files.gathered(source.faults, sum(map(len, source.rows.values())))
+    if any(isinstance(fault, files.Bulk) for fault in faults):
+        return faults
+    return faults + [
         InputError(
             f"{source.archive.root}, split {split}",
             "no photograph with all of its files",
@@ -193,25 +200,46 @@ def empty_splits(source: Source, counts: Mapping[str, int]) -> list[InputError]:
     ]
 
 
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A kind of file of which every photograph has one.
+
+    Attributes:
+        named: file name by id.
+        folder: an id to the folder, in the archive, where its file should lie.
+    """
+
+    named: Mapping[str, str]
+    folder: Callable[[str], str]
+
+
 def pair(
-    images: Mapping[str, str],
-    parts: Mapping[str, Mapping[str, str]],
-    where: Callable[[str], str],
-    again: str,
+    images: Part, parts: Mapping[str, Part], archive: files.Archive, again: str
 ) -> tuple[list[str], list[InputError]]:
-    """Ids that have an image and one file of every part, and a fault for each that has not.
+    """Ids that have an image and one file of every part, and a fault for each file without.
 
     Args:
-        images: file name by id.
-        parts: what else an example needs: file name by id, by what the file is.
-        where: a file name to what errors call it.
+        images: the photographs.
+        parts: what else an example needs, by what it is.
+        archive: where the files are.
         again: the command that mends it.
     """
-    faults = []
-    for what, named in parts.items():
-        for key in sorted(images.keys() - named.keys()):
-            faults.append(InputError(where(images[key]), f"an image without {what}", what, again))
-        for key in sorted(named.keys() - images.keys()):
-            faults.append(InputError(where(named[key]), f"{what} without image", "an image", again))
-    complete = [key for key in images if all(key in named for named in parts.values())]
+    faults: list[InputError] = []
+
+    def missing(beside: str, found: str, expected: str, folder: str) -> None:
+        place = f"{archive.root}/{folder}"
+        faults.append(files.Missing(archive.where(beside), found, expected, again, place))
+
+    for what, part in parts.items():
+        for key in sorted(images.named.keys() - part.named.keys()):
+            missing(images.named[key], f"an image without {what}", what, part.folder(key))
+    others: dict[str, dict[str, str]] = {}
+    for what, part in parts.items():
+        for key in part.named.keys() - images.named.keys():
+            others.setdefault(key, {})[what] = part.named[key]
+    for key, there in sorted(others.items()):
+        found = f"{' and '.join(there)} without image"
+        missing(next(iter(there.values())), found, "an image", images.folder(key))
+    everything = (images, *parts.values())
+    complete = [key for key in images.named if all(key in part.named for part in everything)]
     return sorted(complete), faults

@@ -100,15 +100,15 @@ def _map_of_other_size(manual):
     ("spoil", "message"),
     [
         (_missing_map, r"labels/101_1: found soft maps without lbl05"),
-        (_unknown_id, r"testing\.txt: found 999_9, without image"),
-        (_both_lists, r"testing\.txt: found 100_1, also listed in exemplars\.txt"),
+        (_unknown_id, r"testing\.txt, 999_9: found an id without files"),
+        (_both_lists, r"testing\.txt, 100_1: found an id that exemplars\.txt has too"),
         (_no_list, r"tuning\.txt: found no such file"),
         (_bad_line, r"tuning\.txt, line 1: found '103_1'"),
         (_swapped_helen, "the folders look swapped"),
         (_empty_list, r"split validation: found no photograph"),
         (
             _two_lists_and_a_map,
-            r"(?s)tuning\.txt, line 1.*testing\.txt: found 999_9.*lbl05\.png: found an empty",
+            r"(?s)tuning\.txt, line 1.*testing\.txt, 999_9: found.*lbl05\.png: found an empty",
         ),
         (_map_of_other_size, r"lbl05\.png: found 9x9 pixels, expected 64x48 pixels"),
     ],

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.support import dummy_archives
 from tests.support.bad_input import BUILD, Case, nothing
-from tests.support.dummy_archives import encode
+from tests.support.dummy_archives import emptied, encode, removed, zeroed
 from tests.support.files import half, huge_png, npy
 
 DECODE, MAKE_DEPTH = "faceparse_jax.data.decode", "faceparse_jax.data.make_depth"
@@ -20,7 +20,8 @@ COMPARE = "faceparse_jax.studies.compare"
 
 CELEBA = "CelebAMask-HQ"
 PHOTO = f"{CELEBA}/CelebA-HQ-img/1.jpg"
-MASK = f"{CELEBA}/CelebAMask-HQ-mask-anno/0/00001_skin.png"
+MASKS = f"{CELEBA}/CelebAMask-HQ-mask-anno"
+MASK = f"{MASKS}/0/00001_skin.png"
 MAPPING = f"{CELEBA}/CelebA-HQ-to-CelebA-mapping.txt"
 DEPTH = f"{CELEBA}-D/1.png"
 GREY = np.full((64, 64), 9, np.uint8)
@@ -61,6 +62,16 @@ def without(archive, name: str):
     def make(folder: pathlib.Path) -> None:
         archive(folder)
         shutil.rmtree(folder / name)
+
+    return make
+
+
+def spoiled(archive, damage):
+    """An archive that a damage of `dummy_archives` goes over."""
+
+    def make(folder: pathlib.Path) -> None:
+        archive(folder)
+        damage(folder)
 
     return make
 
@@ -143,6 +154,8 @@ def _depth(name, make, says):
     return Case(f"depth: {name}", "depth maps and zips", make, case.command, says)
 
 
+MANY_C, MANY_L = dummy_archives.many_celebamask_hq, dummy_archives.many_lapa
+MANY_H = dummy_archives.many_helen
 C, L, H = dummy_archives.celebamask_hq, dummy_archives.lapa, dummy_archives.helen_smith
 R = dummy_archives.helen_relabelled
 
@@ -191,6 +204,12 @@ CASES = [
     _celeba("a mask of no part", put(C, MASK.replace("skin", "beard"), encode(GREY)), "beard"),
     _celeba("words for a mask", put(C, MASK, "mask"), "foreign"),
     _celeba("no masks", without(C, f"{CELEBA}/CelebAMask-HQ-mask-anno"), "without part masks"),
+    _celeba("one folder of masks lacks", spoiled(MANY_C, removed(MASKS, "7")),
+            "anno/7: found an image without part masks, 12 times"),
+    _celeba("the folder of masks is empty", spoiled(MANY_C, emptied(MASKS)),
+            "mask-anno: found an image without part masks, 17 times"),
+    _celeba("photographs without a byte", spoiled(MANY_C, zeroed(f"{CELEBA}/CelebA-HQ-img", "14*")),
+            "an empty file, 12 times"),
     _celeba("no mapping", put(C, MAPPING, None), "mapping"),
     _celeba("words in the mapping", change(C, MAPPING, lambda d: d + b"one two three\n"), "one"),
     _celeba("an id twice in the mapping", change(C, MAPPING, lambda d: d + d[-70:]), "mapping"),
@@ -221,7 +240,7 @@ CASES = [
     _depth("a zip cut in half", packed_depth(broken_zip), "zip"),
     _depth("words for a zip", packed_depth(lambda p: p.write_text("zip")), "a zip archive"),
     _depth("a zip without a byte", packed_depth(lambda p: p.write_bytes(b"")), "a zip archive"),
-    _depth("a zip without members", packed_depth(members()), "none with the id"),
+    _depth("a zip without members", packed_depth(members()), "no depth map in it"),
     _depth("a name upwards", packed_depth(members("../1.png")), "leads out of the archive"),
     _depth("an absolute name", packed_depth(members("/etc/1.png")), "leads out of the archive"),
     _depth("a drive's name", packed_depth(members("C:\\1.png")), "leads out of the archive"),
@@ -233,6 +252,11 @@ CASES = [
     _lapa("nothing at all", nothing, "neither LaPa nor"),
     _lapa("no validation split", without(L, "LaPa/val"), "split validation: found no"),
     _lapa("an empty split", without(L, "LaPa/test/images"), "LaPa/test"),
+    _depth("an empty folder", spoiled(C, emptied(f"{CELEBA}-D")), "no depth map in it"),
+    _lapa("no labels in a split of many", spoiled(MANY_L, removed("LaPa/train", "labels")),
+          "train/labels: found an image without a label map, 15 times"),
+    _lapa("half of the photographs", spoiled(MANY_L, removed("LaPa/train/images", "2*")),
+          "train/images: found a label map and a landmark file without image, 12 times"),
     _lapa("no labels", without(L, "LaPa/train/labels"), "without a label map"),
     _lapa("a label that is missing", put(L, LABEL, None), "1001_1"),
     _lapa("photographs and labels swapped", swapped_lapa, "swapped"),
@@ -251,6 +275,9 @@ CASES = [
     _helen("words in a list", change(H, EXEMPLARS, lambda d: d + b"who is this\n"), "who is"),
     _helen("a list of absent photographs", change(H, EXEMPLARS, lambda d: d + b"9 , 9_9\n"), "9_9"),
     _helen("an id in two lists", change(H, EXEMPLARS, lambda d: d + b"9 , 104_1\n"), "104_1"),
+    _helen("the folder of labels is empty",
+           spoiled(MANY_H, emptied("SmithCVPR2013_dataset_resized/labels")),
+           "labels: found an image without soft maps, 17 times"),
     _helen("a soft map that is missing", put(H, SOFT, None), "lbl05"),
     _helen("a soft map cut in half", change(H, SOFT, half), "truncated"),
     _helen("a soft map of another size", put(H, SOFT, encode(GREY[:9])), "64x9 pixels"),

@@ -3,6 +3,7 @@
 import functools
 import io
 import pathlib
+import shutil
 import zipfile
 
 import numpy as np
@@ -145,3 +146,82 @@ def helen_relabelled(manual_dir: pathlib.Path) -> None:
             label = cropped(eleven(key, labels.HELEN), key)
             name.with_name(f"{name.name}_label.png").write_bytes(encode(label))
             _helen_depth(manual_dir, key)
+
+
+# What an extraction leaves out or damages in bulk shows in archives of more than a few photographs.
+_COPIES = 12
+_MASKS, _SMITH = "CelebAMask-HQ/CelebAMask-HQ-mask-anno", "SmithCVPR2013_dataset_resized"
+
+
+def _copy(root: pathlib.Path, old: str, new: str) -> None:
+    """Every file whose name begins with an id, once more for another id."""
+    for path in [path for path in root.rglob(f"{old}*") if path.is_file()]:
+        place = root / str(path.relative_to(root)).replace(old, new)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, place)
+
+
+def many_celebamask_hq(manual: pathlib.Path) -> None:
+    """CelebAMask-HQ with 14,000 to 14,011 too, whose masks lie in folder 7."""
+    celebamask_hq(manual)
+    mapping = manual / "CelebAMask-HQ" / "CelebA-HQ-to-CelebA-mapping.txt"
+    lines = []
+    for key in range(14_000, 14_000 + _COPIES):
+        shutil.copy(
+            manual / "CelebAMask-HQ" / "CelebA-HQ-img/0.jpg",
+            manual / "CelebAMask-HQ" / f"CelebA-HQ-img/{key}.jpg",
+        )
+        for path in (manual / _MASKS / "0").glob("00000_*"):
+            (manual / _MASKS / "7").mkdir(exist_ok=True)
+            shutil.copy(path, manual / _MASKS / "7" / path.name.replace("00000", str(key)))
+        shutil.copy(manual / "CelebAMask-HQ-D/0.png", manual / f"CelebAMask-HQ-D/{key}.png")
+        lines.append(f"{key} {key} {key + 1:06d}.jpg 0 0\n")
+    mapping.write_text(mapping.read_text() + "".join(lines))
+
+
+def many_lapa(manual: pathlib.Path) -> None:
+    lapa(manual)
+    for number in range(_COPIES):
+        for root in ("LaPa/train", "LaPa-D/train"):
+            _copy(manual / root, "1000_0", f"20{number:02d}_0")
+
+
+def many_helen(manual: pathlib.Path) -> None:
+    helen_smith(manual)
+    exemplars = manual / _SMITH / "exemplars.txt"
+    for number in range(_COPIES):
+        _copy(manual / _SMITH, "100_1", f"3{number:02d}_1")
+        exemplars.write_text(exemplars.read_text() + f"{number + 9} , 3{number:02d}_1\n")
+
+
+def many_relabelled(manual: pathlib.Path) -> None:
+    helen_relabelled(manual)
+    for number in range(_COPIES):
+        _copy(manual / "helenstar_release/train", "100_1", f"3{number:02d}_1")
+
+
+def emptied(*folders: str):
+    """What is in the folders is gone, as after an extraction that stopped."""
+
+    def damage(manual: pathlib.Path) -> None:
+        for folder in folders:
+            shutil.rmtree(manual / folder)
+            (manual / folder).mkdir()
+
+    return damage
+
+
+def removed(folder: str, pattern: str):
+    def damage(manual: pathlib.Path) -> None:
+        for path in sorted((manual / folder).glob(pattern)):
+            path.unlink() if path.is_file() else shutil.rmtree(path)
+
+    return damage
+
+
+def zeroed(folder: str, pattern: str):
+    def damage(manual: pathlib.Path) -> None:
+        for path in (manual / folder).glob(pattern):
+            path.write_bytes(b"")
+
+    return damage

@@ -61,6 +61,11 @@ def read_mapping(text: str, where: str) -> tuple[dict[str, str], list[InputError
     return splits, faults
 
 
+def _mask_folder(key: str) -> str:
+    """Where the archive has the masks of an image: 2,000 images share a folder."""
+    return f"{_MASKS}/{int(key) // 2_000}" if key.isdecimal() else _MASKS
+
+
 def find(manual_dir: pathlib.Path, order: str) -> official.Source:
     """The files of every photograph by split, from the names alone; see `Benchmark.find`."""
     archive = files.open_archive(manual_dir, _NAME, _IMAGES)
@@ -94,10 +99,15 @@ def find(manual_dir: pathlib.Path, order: str) -> official.Source:
     if not photos:
         files.raise_faults(archive.root, official.swapped(archive, _IMAGES, _MASKS, _AGAIN))
         raise InputError(f"{archive.root}/{_IMAGES}", "no .jpg", "0.jpg to 29999.jpg", _AGAIN)
-    folders = {key: min(parts.values()) for key, parts in masks.items()}
-    keys, wrong = official.pair(photos, {"part masks": folders}, archive.where, _AGAIN)
+    first = {key: min(parts.values()) for key, parts in masks.items()}
+    keys, wrong = official.pair(
+        official.Part(photos, lambda key: _IMAGES),
+        {"part masks": official.Part(first, _mask_folder)},
+        archive,
+        _AGAIN,
+    )
     keys = sorted(splits.keys() & set(keys), key=int)
-    with_depth, surplus_depth, depth_faults = files.match_depth(depth, keys)
+    with_depth, surplus_depth, depth_faults = files.match_depth(depth, {**photos, **masks})
     rows = {split: [] for split in ("train", "validation", "test")}
     for key in keys:
         row = official.Row(key, photos[key], masks[key], with_depth.get(key))

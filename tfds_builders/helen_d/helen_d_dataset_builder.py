@@ -87,11 +87,16 @@ def find_smith(manual_dir: pathlib.Path) -> official.Source:
         if missing:
             found = f"soft maps without {', '.join(missing)}"
             faults.append(InputError(f"{archive.root}/labels/{key}", found, "all eleven", _AGAIN))
-    folders = {key: min(parts.values()) for key, parts in maps.items()}
-    complete, wrong = official.pair(photos, {"soft maps": folders}, archive.where, _AGAIN)
+    first = {key: min(parts.values()) for key, parts in maps.items()}
+    complete, wrong = official.pair(
+        official.Part(photos, lambda key: "images"),
+        {"soft maps": official.Part(first, lambda key: "labels")},
+        archive,
+        _AGAIN,
+    )
     complete = [key for key in complete if len(maps[key]) == len(_PARTS)]
     depth = files.open_depth(manual_dir, "Helen-D")
-    with_depth, surplus_depth, depth_faults = files.match_depth(depth, complete)
+    with_depth, surplus_depth, depth_faults = files.match_depth(depth, {**photos, **maps})
     rows, listed = {}, {}
     for split, file in _LISTS.items():
         if file not in archive.names:
@@ -101,11 +106,14 @@ def find_smith(manual_dir: pathlib.Path) -> official.Source:
         ids, wrong_lines = read_list(text, archive.where(file))
         faults += wrong_lines
         for key in ids:
-            if listed.setdefault(key, file) != file or key not in photos:
-                found = f"{key}, " + ("without image" if key not in photos else "also listed in ")
-                found += "" if key not in photos else listed[key]
-                expected = "ids with an image, each in one list"
-                faults.append(InputError(archive.where(file), found, expected, _AGAIN))
+            if listed.setdefault(key, file) != file:
+                found = f"an id that {listed[key]} has too"
+            elif key not in photos and key not in maps:
+                found = "an id without files"
+            else:
+                continue  # `pair` tells of soft maps without image
+            where = f"{archive.where(file)}, {key}"
+            faults.append(InputError(where, found, "ids with files, each in one list", _AGAIN))
         chosen = set(complete).intersection(ids)
         rows[split] = [
             official.Row(key, photos[key], maps[key], with_depth.get(key)) for key in sorted(chosen)
@@ -142,15 +150,19 @@ def find_relabelled(manual_dir: pathlib.Path) -> official.Source:
         files.note(f"{count}, not the official {_RELABELLED_TRAIN:,}")
     rows, everything = {"train": [], "validation": [], "test": []}, []
     for split in ("train", "test"):
-        parts = {"a label map": found[split, "label"]}
-        keys, wrong = official.pair(found[split, "image"], parts, archive.where, _AGAIN)
+        image, label = (
+            official.Part(found[split, kind], lambda key, split=split: split)
+            for kind in ("image", "label")
+        )
+        keys, wrong = official.pair(image, {"a label map": label}, archive, _AGAIN)
         faults += wrong
         everything += [(split, key) for key in keys]
     for key in sorted(found["train", "image"].keys() & found["test", "image"].keys()):
         where = archive.where(found["test", "image"][key])
         faults.append(InputError(where, "an id that train has too", "each id in one split", _AGAIN))
     depth = files.open_depth(manual_dir, "Helen-D")
-    with_depth, surplus_depth, wrong = files.match_depth(depth, [key for _, key in everything])
+    ids = {key for named in found.values() for key in named}
+    with_depth, surplus_depth, wrong = files.match_depth(depth, ids)
     for split, key in everything:
         to = "validation" if split == "train" and held_out(key) else split
         label = {"label": found[split, "label"][key]}

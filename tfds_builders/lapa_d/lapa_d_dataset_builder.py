@@ -61,40 +61,36 @@ def find(manual_dir: pathlib.Path) -> official.Source:
         files.raise_faults(archive.root, faults)
         where = f"{archive.root}/train/images"
         raise InputError(where, "no .jpg", "photographs (.jpg)", _AGAIN)
-    complete, owner = {}, {}
-    for split in _FOLDERS:
-        parts = {
-            "a label map": found[split, "labels"],
-            "a landmark file": found[split, "landmarks"],
-        }
-        keys, wrong = official.pair(found[split, "images"], parts, archive.where, _AGAIN)
-        complete[split], faults = keys, faults + wrong
-        for key in keys:
-            if owner.setdefault(key, split) != split:
-                faults.append(
-                    InputError(
-                        archive.where(found[split, "images"][key]),
-                        f"an id that {owner[key]} has too",
-                        "each id in one split",
-                        _AGAIN,
-                    )
-                )
-    with_depth, surplus_depth, wrong = files.match_depth(depth, owner)
-    rows = {
-        _FOLDERS[split]: [
-            official.Row(
-                key,
-                found[split, "images"][key],
-                {"label": found[split, "labels"][key]},
-                with_depth.get(key),
-                found[split, "landmarks"][key],
-            )
-            for key in keys
-        ]
-        for split, keys in complete.items()
+    # All splits as one, so that what one extraction left out is one fault.
+    parts = {
+        kind: official.Part(
+            {
+                f"{split}/{key}": name
+                for split in _FOLDERS
+                for key, name in found[split, kind].items()
+            },
+            lambda place, kind=kind: f"{place.partition('/')[0]}/{kind}",
+        )
+        for kind in _KINDS
     }
+    needed = {"a label map": parts["labels"], "a landmark file": parts["landmarks"]}
+    complete, wrong = official.pair(parts["images"], needed, archive, _AGAIN)
+    faults += wrong
+    ids = {key for named in found.values() for key in named}
+    with_depth, surplus_depth, wrong = files.match_depth(depth, ids)
+    faults += wrong
+    rows, owner = {split: [] for split in _FOLDERS.values()}, {}
+    for split in _FOLDERS:
+        for key in (place.partition("/")[2] for place in complete if place.startswith(f"{split}/")):
+            image, label, landmarks = (found[split, kind][key] for kind in _KINDS)
+            row = official.Row(key, image, {"label": label}, with_depth.get(key), landmarks)
+            rows[_FOLDERS[split]].append(row)
+            if owner.setdefault(key, split) != split:
+                again = f"an id that {owner[key]} has too"
+                where = archive.where(image)
+                faults.append(InputError(where, again, "each id in one split", _AGAIN))
     make = functools.partial(_make, archive, depth)
-    return official.Source(archive, depth, rows, faults + wrong, surplus + surplus_depth, make)
+    return official.Source(archive, depth, rows, faults, surplus + surplus_depth, make)
 
 
 def _make(
