@@ -34,7 +34,8 @@ class Report:
         splits: what is readable, by split.
         faults: what stops a build.
         surplus: files that belong to no photograph.
-        known_bad: id and reason of examples that users of the benchmark have reported.
+        known_bad: ``split/id`` and reason of examples that users of the benchmark have reported.
+        near_duplicates: pairs of ``split/id`` that users have reported as nearly the same.
         duplicates: pairs of ``split/id`` whose image files are byte for byte the same.
         absent: ids that the archive's own list names and of which there is no file.
     """
@@ -45,6 +46,7 @@ class Report:
     faults: list[InputError]
     surplus: list[str]
     known_bad: dict[str, str]
+    near_duplicates: list[tuple[str, str]]
     duplicates: list[tuple[str, str]]
     absent: Sequence[str] = ()
 
@@ -85,10 +87,23 @@ def check(cls: type[official.Benchmark], manual_dir: pathlib.Path, config: str) 
             if first != place:
                 duplicates.append((first, place))
         faults += files.gathered(wrong, len(rows))
-    ids = {row.key for rows in source.rows.values() for row in rows}
-    known_bad = {key: why for key, why in cls.KNOWN_BAD.items() if key in ids}
-    surplus = list(source.surplus)
-    return Report(scheme, counts, splits, faults, surplus, known_bad, duplicates, source.absent)
+    places = {row.key: f"{split}/{row.key}" for split, rows in source.rows.items() for row in rows}
+    return Report(
+        scheme,
+        counts,
+        splits,
+        faults,
+        list(source.surplus),
+        {places[key]: why for key, why in cls.KNOWN_BAD.items() if key in places},
+        [(places[a], places[b]) for a, b in cls.NEAR_DUPLICATES if {a, b} <= places.keys()],
+        duplicates,
+        source.absent,
+    )
+
+
+def _across(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The pairs of ``split/id`` whose splits differ."""
+    return [(a, b) for a, b in pairs if a.split("/")[0] != b.split("/")[0]]
 
 
 def _shown(items: list[str]) -> list[str]:
@@ -132,10 +147,21 @@ def text(report: Report) -> str:
         lines.append(f"note: {len(report.surplus):,} files that belong to no photograph:")
         lines += _shown(report.surplus)
     if report.known_bad:
-        lines.append("note: examples that are known to be bad:")
+        lines.append(f"note: examples that are known to be bad ({len(report.known_bad)}):")
         lines += _shown([f"{key}: {why}" for key, why in report.known_bad.items()])
-    across = [(a, b) for a, b in report.duplicates if a.split("/")[0] != b.split("/")[0]]
+    if report.near_duplicates:
+        across = _across(report.near_duplicates)
+        inside = [pair for pair in report.near_duplicates if pair not in across]
+        lines.append(
+            "note: pairs that are known to show nearly the same photograph "
+            f"({len(report.near_duplicates)}, {len(across)} across splits):"
+        )
+        lines += _shown(
+            [f"across splits: {a} and {b}" for a, b in across]
+            + [f"inside one split: {a} and {b}" for a, b in inside]
+        )
     if report.duplicates:
+        across = _across(report.duplicates)
         lines.append(
             f"warning: {len(report.duplicates):,} exact duplicates, {len(across):,} across splits:"
         )

@@ -63,7 +63,9 @@ class Benchmark(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     OFFICIAL_COUNTS: ClassVar[Mapping[str, Mapping[str, int]]] = {}
     """Photographs by config and split."""
     KNOWN_BAD: ClassVar[Mapping[str, str]] = {}
-    """Id and reason of examples that users of the benchmark have reported."""
+    """Id and reason of examples that users of the benchmark have reported as bad."""
+    NEAR_DUPLICATES: ClassVar[Sequence[tuple[str, str]]] = ()
+    """Pairs of ids that users have reported as nearly the same photograph."""
     HOMEPAGE: ClassVar[str]
     LICENSE: ClassVar[str]
 

@@ -178,7 +178,7 @@ def test_a_check_names_examples_that_are_known_to_be_bad(capfd, manual_dir):
     mapping.write_text(mapping.read_text().replace("\n2002 ", "\n2110 "))
     status, out, _ = run(capfd, "--name", "celebamask_hq_d", "--manual_dir", manual_dir, "--check")
     assert status == 0
-    assert "known to be bad:\n  2110: its masks are misaligned (test)" in out
+    assert "known to be bad (1):\n  test/2110: its masks are misaligned" in out
 
 
 _SLOW = """

@@ -6,6 +6,7 @@ import pytest
 
 from faceparse_jax.errors import InputError
 from tests.support.dummy_archives import (
+    celebamask_hq,
     emptied,
     many_celebamask_hq,
     many_helen,
@@ -120,3 +121,43 @@ def test_depth_that_is_not_that_of_the_photographs_is_one_fault(tmp_path, depth)
         "cut short": "a truncated",
     }
     assert says[depth] in str(fault)
+
+
+def _renamed(manual: pathlib.Path, ids: dict[int, int]) -> None:
+    """The dummy archive with other ids, in the splits that its own ids have."""
+    mapping = manual / CELEBA / "CelebA-HQ-to-CelebA-mapping.txt"
+    for old, new in ids.items():
+        for path in [path for path in manual.rglob("*") if path.stem == str(old)]:
+            path.rename(path.with_stem(str(new)))
+        for path in manual.rglob(f"{old:05d}_*"):
+            path.rename(path.with_name(path.name.replace(f"{old:05d}", f"{new:05d}")))
+        mapping.write_text(mapping.read_text().replace(f"\n{old} ", f"\n{new} "))
+
+
+def test_near_duplicates_across_splits_are_told_apart(tmp_path):
+    celebamask_hq(tmp_path)
+    # The dummy has 0 and 1 in train, 2 and 2001 in validation, 2002 in test.
+    _renamed(tmp_path, {0: 3329, 1: 3330, 2: 234, 2001: 404, 2002: 235})
+    report = checked("celebamask_hq_d", tmp_path)
+    assert check.text(report).splitlines()[-6:-1] == [
+        "note: examples that are known to be bad (1):",
+        "  validation/404: its mouth and lips have no masks",
+        "note: pairs that are known to show nearly the same photograph (2, 1 across splits):",
+        "  across splits: validation/234 and test/235",
+        "  inside one split: train/3329 and train/3330",
+    ]
+
+
+def test_a_near_duplicate_whose_twin_is_not_there_is_none(tmp_path):
+    celebamask_hq(tmp_path)
+    _renamed(tmp_path, {0: 3329})
+    assert not checked("celebamask_hq_d", tmp_path).near_duplicates
+
+
+def test_the_list_of_known_bad_examples_is_whole():
+    builder = build.builder_class("celebamask_hq_d")
+    assert len(builder.KNOWN_BAD) == 19
+    assert len(builder.NEAR_DUPLICATES) == 13
+    ids = [*builder.KNOWN_BAD, *(key for pair in builder.NEAR_DUPLICATES for key in pair)]
+    assert len(set(ids)) == 19 + 26
+    assert all(0 <= int(key) < 30_000 for key in ids)

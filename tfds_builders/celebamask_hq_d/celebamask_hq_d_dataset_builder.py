@@ -161,16 +161,25 @@ class Builder(official.Benchmark):
         for config in BUILDER_CONFIGS
     }
     KNOWN_BAD: ClassVar = {
-        "2110": "its masks are misaligned (test)",
-        "404": "it has no mouth mask (test)",
-        "4790": "bad masks (train)",
-        "4995": "bad masks (train)",
-        "234": "nearly the same photograph as 235",
-        "12444": "nearly the same photograph as 12445",
-        "19199": "nearly the same photograph as 19200",
-        "20134": "nearly the same photograph as 20135",
-        "24646": "nearly the same photograph as 24647",
+        "404": "its mouth and lips have no masks",
+        "2110": "its masks are misaligned",
+        "4790": "eleven of its masks are empty",
+        "4995": "its skin mask does not fit, and its hair has none",
+        "13008": "its hat has no mask",
+        **dict.fromkeys(("481", "17586"), "its hair has no mask"),
+        **dict.fromkeys(
+            ("1499", "2260", "2281", "5130", "5591", "5608", "10184"), "its hair mask is too large"
+        ),
+        **dict.fromkeys(("2905", "3137", "9895", "15587"), "its hat mask is useless"),
+        "9150": "its cloth mask is useless",
     }
+    NEAR_DUPLICATES: ClassVar = tuple(
+        (str(first), str(first + 1))
+        for first in (
+            *(234, 3329, 5162, 6770, 7384, 7561, 12444),
+            *(12885, 13825, 15506, 19199, 20134, 24646),
+        )
+    )
     HOMEPAGE = "https://github.com/switchablenorms/CelebAMask-HQ"
     LICENSE = "Non-commercial research and education only; no redistribution."
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"""
