@@ -22,7 +22,7 @@ class Findings:
     with_depth: int = 0
     sizes: collections.Counter = dataclasses.field(default_factory=collections.Counter)
     classes: collections.Counter = dataclasses.field(default_factory=collections.Counter)
-    oddities: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+    oddities: dict[str, list[str]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
@@ -38,6 +38,7 @@ class Report:
         near_duplicates: pairs of ``split/id`` that users have reported as nearly the same.
         duplicates: pairs of ``split/id`` whose image files are byte for byte the same.
         absent: ids that the archive's own list names and of which there is no file.
+        notes: what else a user should know of the photographs.
     """
 
     scheme: labels.Scheme
@@ -49,6 +50,7 @@ class Report:
     near_duplicates: list[tuple[str, str]]
     duplicates: list[tuple[str, str]]
     absent: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
     @property
     def usable(self) -> bool:
@@ -80,7 +82,8 @@ def check(cls: type[official.Benchmark], manual_dir: pathlib.Path, config: str) 
             found.with_depth += made.features["has_depth"]
             found.sizes["{1}x{0}".format(*made.shape)] += 1
             found.classes.update(made.classes)
-            found.oddities.update(made.oddities)
+            for what in made.oddities:
+                found.oddities.setdefault(what, []).append(row.key)
             digest = hashlib.sha256(made.features["image"]).digest()
             place = f"{split}/{row.key}"
             first = owners.setdefault(digest, place)
@@ -98,6 +101,7 @@ def check(cls: type[official.Benchmark], manual_dir: pathlib.Path, config: str) 
         [(places[a], places[b]) for a, b in cls.NEAR_DUPLICATES if {a, b} <= places.keys()],
         duplicates,
         source.absent,
+        source.notes,
     )
 
 
@@ -138,11 +142,12 @@ def text(report: Report) -> str:
         lines.append(f"note: not the official counts: {', '.join(parts)}")
     if report.absent:
         lines.append(f"note: {official.absent(report.absent)}")
+    lines += [f"note: {text}" for text in report.notes]
     for split, found in report.splits.items():
         if found.images and (unseen := examples.unseen(found.classes, report.scheme.classes)):
             lines.append(f"warning: {split}: {unseen}")
-        for what, count in found.oddities.items():
-            lines.append(f"warning: {split}: {count:,} of {found.images:,} examples: {what}")
+        told = examples.told_oddities(found.oddities, found.images)
+        lines += [f"warning: {split}: {text}" for text in told]
     if report.surplus:
         lines.append(f"note: {len(report.surplus):,} files that belong to no photograph:")
         lines += _shown(report.surplus)

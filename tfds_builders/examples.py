@@ -14,7 +14,7 @@ import tqdm
 from PIL import Image
 
 from faceparse_jax import images, labels
-from faceparse_jax.errors import InputError
+from faceparse_jax.errors import InputError, few
 from faceparse_jax.runtime import interrupts
 from tfds_builders import files
 
@@ -162,6 +162,14 @@ def depth_oddities(depth: np.ndarray, label: np.ndarray, scheme: labels.Scheme) 
     return []
 
 
+def told_oddities(oddities: Mapping[str, Sequence[str]], examples: int) -> list[str]:
+    """How many of so many examples are odd in what way, with the first of their ids."""
+    return [
+        f"{len(ids):,} of {examples:,} examples: {what} ({few(ids)})"
+        for what, ids in oddities.items()
+    ]
+
+
 def unseen(seen: Collection[int], classes: Sequence[str]) -> str:
     """That a split has no example of some classes; empty where it has all."""
     names = [name for value, name in enumerate(classes) if value not in seen]
@@ -232,16 +240,17 @@ class Splits:
             InputError: at the end of the first split with a fault, when the files of the
                 other splits have been checked too.
         """
-        oddities: collections.Counter[str] = collections.Counter()
+        oddities: dict[str, list[str]] = {}
         seen: set[int] = set()
         for made in self._made(split):
             self._metadata["with_depth"][split] += made.features["has_depth"]
             self._metadata["depth_bits"] = max(self._metadata["depth_bits"], made.depth_bits)
-            oddities.update(made.oddities)
+            for what in made.oddities:
+                oddities.setdefault(what, []).append(made.features["id"])
             seen.update(made.classes)
             yield made.features["id"], made.features
-        for what, count in oddities.items():
-            files.note(f"{split}: {count:,} of {len(self._rows[split]):,} examples: {what}")
+        for text in told_oddities(oddities, len(self._rows[split])):
+            files.note(f"{split}: {text}")
         if missing := unseen(seen, self._metadata.get("classes", ())):
             files.note(f"{split}: {missing}")
         if self._faults:

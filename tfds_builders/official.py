@@ -46,6 +46,7 @@ class Source:
         surplus: files that belong to no photograph.
         make: a row to an example, with the faults of its contents as `InputError`.
         absent: ids that the archive's own list names and of which there is no file.
+        notes: what a user should know of the photographs, and what stops nothing.
     """
 
     archive: files.Archive
@@ -55,6 +56,7 @@ class Source:
     surplus: Sequence[str]
     make: Callable[[Row], examples.Example]
     absent: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
 
 class Benchmark(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -118,6 +120,8 @@ class Benchmark(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 wrong = [made for _, made in attempts if isinstance(made, InputError)]
                 faults += files.gathered(wrong, len(rows))
         files.raise_faults(source.archive.root, faults)
+        for text in source.notes:
+            files.note(text)
         if source.absent:
             files.note(absent(source.absent))
         for split, expected in counts.items():

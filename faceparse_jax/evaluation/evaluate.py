@@ -13,7 +13,7 @@ from PIL import Image
 from faceparse_jax.checkpoints.run_config import with_overrides
 from faceparse_jax.checkpoints.trained import load_trained
 from faceparse_jax.config import Configs
-from faceparse_jax.data import reader
+from faceparse_jax.data import overlap, reader
 from faceparse_jax.data.batches import ORIGINAL, Batch
 from faceparse_jax.data.splits import Split, prepared_configs
 from faceparse_jax.errors import InputError
@@ -63,6 +63,7 @@ class Scored:
         scheme: in which networks and labels are compared.
         how: how to count in it.
         batches: makes this host's rows of the split, once.
+        ids: gives the ids of its examples.
         label_size: side at which scores are counted, in pixels, or `ORIGINAL`.
     """
 
@@ -71,6 +72,7 @@ class Scored:
     scheme: Scheme
     how: Scoring
     batches: Callable[[], Iterator[dict[str, np.ndarray]]]
+    ids: Callable[[], list[str]]
     label_size: int
 
 
@@ -97,7 +99,7 @@ def open_scored(config, trained: Scheme, name: str) -> Scored:
         opened.evaluate, config.eval.batch, label_size, jax.process_index(), jax.process_count()
     )
     batches()  # what it would refuse
-    return Scored(name, split, scheme, how, batches, label_size)
+    return Scored(name, split, scheme, how, batches, lambda: opened.ids, label_size)
 
 
 def score_names(scored: Scored) -> set[str]:
@@ -181,6 +183,7 @@ def _evaluate_split(
         "trained_on": run.meta["dataset"],
         "trained_with": run.meta["code_version"],
         "scored_on": split.record() | {"split": split.split, "examples": examples},
+        "leak": overlap.leak(run.meta["dataset"], split, scored.ids) or None,
         "scored_in_scheme": scheme.name,
         "input_resolution": config.data.size,
         "scoring_resolution": ("original" if scored.label_size == ORIGINAL else scored.label_size),
@@ -223,6 +226,8 @@ def summary(record: Mapping[str, Any], scores: Mapping[str, Any], scheme: Scheme
         lines.append(f"labels of scheme {on['scheme']}, compared in {scheme.name}")
     if on["merge_order"]:
         lines.append(f"merge order of the labels: {on['merge_order']}")
+    if record["leak"]:
+        lines.append(f"warning: {record['leak']}")
     if record["flip"]:
         lines.append("mean of the prediction for the image and for its mirror image")
     if record["boundary_tolerance_pixels"] >= 0:

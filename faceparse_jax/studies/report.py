@@ -167,6 +167,7 @@ def _sources(records: Sequence[Mapping[str, Any]]) -> list[str]:
         values = {
             "code version": record.get("code_version"),
             "checkpoint": record.get("checkpoint"),
+            "warning": record.get("leak"),
         }
         if on := record.get("scored_on"):
             values |= {

@@ -239,6 +239,7 @@ def _record(run: Run, checkpoint: str, scored: Mapping[str, Any]) -> dict[str, A
         "config": run.config.to_dict(),
         "trained_on": meta["dataset"],
         "scored_on": of_scores.get("scored_on"),
+        "leak": of_scores.get("leak"),
         "scoring_resolution": of_scores.get("scoring_resolution"),
         "code_version": meta["code_version"],
         "libraries": meta["libraries"],

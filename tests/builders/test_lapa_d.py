@@ -10,7 +10,17 @@ from faceparse_jax import labels
 from faceparse_jax.data import reader
 from faceparse_jax.images.resize import inside
 from tests.support.builder_case import BuilderCase, assert_refused, prepared
-from tests.support.dummy_archives import SHAPES, cropped, eleven, encode, head, lapa, pack
+from tests.support.dummy_archives import (
+    SHAPES,
+    cropped,
+    eleven,
+    encode,
+    head,
+    lapa,
+    pack,
+    with_helen,
+)
+from tfds_builders import check
 from tfds_builders.lapa_d import lapa_d_dataset_builder as lapa_module
 
 
@@ -230,6 +240,65 @@ def test_inverted_and_constant_depth_are_counted(tmp_path, capfd):
     told = capfd.readouterr().err
     assert "train: 1 of 3 examples: inverted depth" in told
     assert "train: 1 of 3 examples: constant depth" in told
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "far"),
+    [
+        (0, 0, False),
+        (-31.9, 0, False),
+        (-32.1, 0, True),
+        (95.9, 23.9, False),
+        (96.1, 0, True),
+        (0, -24.1, True),  # the height is 48
+        (0, 72.1, True),
+        (9e6, 20, True),
+    ],
+)
+def test_landmarks_more_than_half_a_picture_outside_are_far(x, y, far):
+    points = np.full((106, 2), 20.0)
+    points[7] = x, y
+    assert lapa_module.far_outside(points, (48, 64)) == far
+
+
+def test_far_landmarks_are_counted_with_their_ids_and_built_as_they_are(tmp_path, capfd):
+    lapa(tmp_path / "manual")
+    for name in ("1000_0", "1002_2"):
+        path = tmp_path / f"manual/LaPa/train/landmarks/{name}.txt"
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join([*lines[:9], "-900.0 20.0", *lines[10:]]))
+    told = "2 of 3 examples: landmarks far outside the picture (1000_0, 1002_2)"
+    report = check.check(lapa_module.Builder, tmp_path / "manual", "official")
+    assert report.usable
+    assert f"warning: train: {told}" in check.text(report)
+    found = prepared(lapa_module, tmp_path / "manual", "official")
+    assert f"note: train: {told}" in capfd.readouterr().err
+    np.testing.assert_array_equal(found["1000_0"]["landmarks"][8], [-900, 20])
+
+
+def test_photographs_of_helen_are_counted_and_left_out_on_demand(tmp_path, capfd):
+    manual = tmp_path / "manual"
+    with_helen(manual)
+    shutil.copy(manual / "LaPa/test/images/HELEN_104_1_3.jpg", manual / "LaPa/test/images/5.jpg")
+    shutil.copy(manual / "LaPa/test/labels/HELEN_104_1_3.png", manual / "LaPa/test/labels/5.png")
+    shutil.copy(
+        manual / "LaPa/test/landmarks/HELEN_104_1_3.txt", manual / "LaPa/test/landmarks/5.txt"
+    )
+    told = "warped photographs of Helen (HELEN_*): train 2, validation 0, test 1; "
+    report = check.check(lapa_module.Builder, manual, "official")
+    assert f"note: {told}networks that train on them" in check.text(report)
+    assert prepared(lapa_module, manual, "official").keys() == {
+        *("metadata", "HELEN_100_1_0", "HELEN_100_1_7", "1002_2", "1003_3", "HELEN_104_1_3", "5")
+    }
+    assert f"note: {told}networks that train on them" in capfd.readouterr().err
+    report = check.check(lapa_module.Builder, manual, "without_helen")
+    assert report.usable
+    assert not report.surplus
+    assert f"note: {told}they are left out" in check.text(report)
+    assert "train 1 of 12,703" in check.text(report)
+    found = prepared(lapa_module, manual, "without_helen")
+    assert found.keys() == {"metadata", "1002_2", "1003_3", "5"}
+    assert found["metadata"]["with_depth"] == {"train": 1, "validation": 1, "test": 0}
 
 
 def test_the_mini_set_is_found_whole(real_data):

@@ -84,6 +84,15 @@ SHAPES = {0: (64, 64), 1: (48, 64), 2: (64, 40), 3: (56, 60), 4: (64, 64), 6: (6
 LAPA_SPLITS = {"train": (0, 1, 2), "val": (3,), "test": (4,)}
 
 
+def with_helen(manual_dir: pathlib.Path) -> None:
+    """LaPa, of whose photographs two for training and the test's are warped ones of Helen."""
+    lapa(manual_dir)
+    for old, new in {"1000_0": "HELEN_100_1_0", "1001_1": "HELEN_100_1_7",
+                     "1004_4": "HELEN_104_1_3"}.items():  # fmt: skip
+        for path in sorted(manual_dir.rglob(f"{old}.*")):
+            path.rename(path.with_name(path.name.replace(old, new)))
+
+
 def cropped(values: np.ndarray, key: int) -> np.ndarray:
     height, width = SHAPES[key]
     return values[:height, :width]

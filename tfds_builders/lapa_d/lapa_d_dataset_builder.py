@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from faceparse_jax import images, labels
+from faceparse_jax.data import overlap
 from faceparse_jax.errors import InputError
 from tfds_builders import examples, files, official
 
@@ -41,7 +42,20 @@ def read_landmarks(data: bytes, where: str) -> np.ndarray:
     return points
 
 
-def find(manual_dir: pathlib.Path) -> official.Source:
+def far_outside(points: np.ndarray, shape: tuple[int, int]) -> bool:
+    """Whether a landmark lies more than half of the picture's size outside of it.
+
+    A landmark of a face at the border may lie outside; one that is so far off is wrong.
+
+    Args:
+        points: x and y in pixels, [n 2].
+        shape: height and width of the picture in pixels.
+    """
+    size = np.array(shape[::-1])
+    return bool(((points < -size / 2) | (points > 1.5 * size)).any())
+
+
+def find(manual_dir: pathlib.Path, config: str) -> official.Source:
     """LaPa's files; see `official.Benchmark.find`."""
     archive = files.open_archive(manual_dir, _NAME, "train/images")
     depth = files.open_depth(manual_dir, f"{_NAME}-D")
@@ -89,8 +103,20 @@ def find(manual_dir: pathlib.Path) -> official.Source:
                 again = f"an id that {owner[key]} has too"
                 where = archive.where(image)
                 faults.append(InputError(where, again, "each id in one split", _AGAIN))
+    counts = {split: sum(overlap.of_helen(row.key) for row in of) for split, of in rows.items()}
+    told = ", ".join(f"{split} {count:,}" for split, count in counts.items())
+    note = f"warped photographs of Helen (HELEN_*): {told}"
+    if config == overlap.WITHOUT_HELEN:
+        note += "; they are left out"
+        rows = {s: [row for row in of if not overlap.of_helen(row.key)] for s, of in rows.items()}
+    elif any(counts.values()):
+        note += (
+            "; networks that train on them have seen photographs that are scored in Helen "
+            f"(--config {overlap.WITHOUT_HELEN} leaves them out)"
+        )
     make = functools.partial(_make, archive, depth)
-    return official.Source(archive, depth, rows, faults, surplus + surplus_depth, make)
+    surplus += surplus_depth
+    return official.Source(archive, depth, rows, faults, surplus, make, notes=[note])
 
 
 def _make(
@@ -101,7 +127,11 @@ def _make(
     own = (depth, row.depth) if row.depth else None
     points = read_landmarks(archive.read(row.landmarks), archive.where(row.landmarks))
     made = examples.example(archive, row.key, row.image, label, name, labels.LAPA, own)
-    return dataclasses.replace(made, features={**made.features, "landmarks": points})
+    oddities = made.oddities
+    if far_outside(points, made.shape):
+        oddities += ("landmarks far outside the picture",)
+    features = {**made.features, "landmarks": points}
+    return dataclasses.replace(made, features=features, oddities=oddities)
 
 
 class Builder(official.Benchmark):
@@ -110,9 +140,21 @@ class Builder(official.Benchmark):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "First release."}
     BUILDER_CONFIGS: ClassVar = [
-        tfds.core.BuilderConfig(name="official", description="the official labels and splits")
+        tfds.core.BuilderConfig(name="official", description="the official labels and splits"),
+        tfds.core.BuilderConfig(
+            name=overlap.WITHOUT_HELEN,
+            description="without the warped photographs of Helen, to be scored on Helen",
+        ),
     ]
-    OFFICIAL_COUNTS: ClassVar = {"official": {"train": 18_176, "validation": 2_000, "test": 2_000}}
+    DEFAULT_BUILDER_CONFIG_NAME = "official"
+    OFFICIAL_COUNTS: ClassVar = {
+        "official": {"train": 18_176, "validation": 2_000, "test": 2_000},
+        overlap.WITHOUT_HELEN: {
+            "train": 18_176 - overlap.OF_HELEN,
+            "validation": 2_000,
+            "test": 2_000,
+        },
+    }
     HOMEPAGE = "https://github.com/jd-opensource/lapa-dataset"
     LICENSE = "Non-commercial research only; no redistribution of the photographs."
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"""
@@ -122,12 +164,12 @@ class Builder(official.Benchmark):
     3. Put both into one folder D:
          D/LaPa/train/images/*.jpg, D/LaPa/train/labels/*.png, D/LaPa/train/landmarks/*.txt,
          the same below val and test (or D/LaPa.zip with them), and D/LaPa-D.zip or D/LaPa-D/
-    4. python -m tfds_builders.build --name lapa_d --manual_dir D
+    4. python -m tfds_builders.build --name lapa_d --manual_dir D [--config without_helen]
     """
 
     @classmethod
     def find(cls, manual_dir: pathlib.Path, config: str) -> official.Source:
-        return find(manual_dir)
+        return find(manual_dir, config)
 
     @classmethod
     def scheme_of(cls, config: str) -> labels.Scheme:

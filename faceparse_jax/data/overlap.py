@@ -1,0 +1,49 @@
+"""Photographs that two benchmarks share: who trains on one and scores on the other, leaks.
+
+LaPa's training set has warped photographs of Helen. Their ids are `HELEN_`, the id in Helen, and
+the number of the warp, such as `HELEN_137346980_1_5`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from faceparse_jax.data.splits import Split
+
+LAPA, HELEN = "lapa_d", "helen_d"
+WITHOUT_HELEN = "without_helen"
+"""The config of LaPa that leaves the photographs of Helen out."""
+OF_HELEN = 5_473
+"""Photographs of Helen in the official training set of LaPa."""
+
+
+def of_helen(key: str) -> bool:
+    """Whether an id of LaPa is that of a photograph of Helen."""
+    return key.startswith("HELEN_")
+
+
+def leak(trained_on: Mapping[str, str], scored: Split, ids: Callable[[], Sequence[str]]) -> str:
+    """Why a score is too high, as a sentence; empty where no photographs are known to be shared.
+
+    Args:
+        trained_on: what a checkpoint says of its dataset (`Split.record`).
+        scored: the split that is scored.
+        ids: gives the ids of that split; called only where they decide.
+    """
+    trained = f"{trained_on['name']}/{trained_on['config']}"
+    here = f"{scored.name}/{scored.config} {scored.split}"
+    if trained_on["name"] == LAPA and scored.name == HELEN:
+        if trained_on["config"] == WITHOUT_HELEN:
+            return ""
+        return (
+            f"the networks were trained on {trained}, whose official training set has "
+            f"{OF_HELEN:,} warped photographs of Helen, so their scores on {here} are too high; "
+            f"train on {LAPA}/{WITHOUT_HELEN} to compare"
+        )
+    if trained_on["name"] == HELEN and scored.name == LAPA:
+        shared = sum(map(of_helen, ids()))
+        if shared:
+            return (
+                f"the networks were trained on {trained}, and {shared:,} of "
+                f"{scored.num_examples:,} photographs of {here} are warped photographs of Helen, "
+                f"so their scores may be too high; score on {LAPA}/{WITHOUT_HELEN} to compare"
+            )
+    return ""
