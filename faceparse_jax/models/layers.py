@@ -61,8 +61,11 @@ class BatchNorm(nn.Module):
         """Normalises by the batch's statistics in training, else by the running ones.
 
         Args:
-            counts: how much each row counts in the statistics; all alike where None. Where no
-                row counts, the running statistics are used and stay as they are.
+            counts: how much each row counts in the statistics; all alike where None.
+
+        Where fewer than two values of a channel count, the running statistics are used and stay
+        as they are: one value alone would be its own mean, and the output a constant. So it is
+        where no row counts, or where one row does and has one pixel.
         """
         shape = (x.shape[-1],)
         scale = self.param("scale", nn.initializers.ones_init(), shape)
@@ -74,26 +77,27 @@ class BatchNorm(nn.Module):
         wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         mean, var = (statistic.value for statistic in running)
         if train:
-            total = x.shape[0] if counts is None else jnp.sum(counts)
+            rows = x.shape[0] if counts is None else jnp.sum(counts > 0)
+            enough = rows * x.shape[1] * x.shape[2] > 1
 
             def average(values):
                 if counts is None:
                     return jnp.mean(values, axis=(0, 1, 2))
                 # A row that does not count may hold anything: 0 times infinity is no number.
-                rows = jnp.where(counts[:, None] > 0, jnp.mean(values, axis=(1, 2)), 0.0)
-                return jnp.sum(counts[:, None] * rows, axis=0) / jnp.where(total > 0, total, 1.0)
+                total = jnp.sum(counts)
+                means = jnp.where(counts[:, None] > 0, jnp.mean(values, axis=(1, 2)), 0.0)
+                return jnp.sum(counts[:, None] * means, axis=0) / jnp.where(total > 0, total, 1.0)
 
             mean = average(wide)
             var = jnp.maximum(average(jnp.square(wide)) - jnp.square(mean), 0.0)
-            if counts is not None:
-                mean, var = (
-                    jnp.where(total > 0, new, old.value)
-                    for new, old in zip((mean, var), running, strict=True)
-                )
+            mean, var = (
+                jnp.where(enough, new, old.value)
+                for new, old in zip((mean, var), running, strict=True)
+            )
             for statistic, new in zip(running, (mean, var), strict=True):
                 if not self.is_initializing():
                     moved = 0.9 * statistic.value + 0.1 * new
-                    statistic.value = jnp.where(total > 0, moved, statistic.value)
+                    statistic.value = jnp.where(enough, moved, statistic.value)
         y = (wide - mean) * (jax.lax.rsqrt(var + 1e-5) * scale) + bias
         return y.astype(self.dtype)
 

@@ -12,6 +12,10 @@ from faceparse_jax.models.ops import conv2d_transpose
 _NORMAL = nn.initializers.normal(0.02)  # the public code's initialisation
 
 
+SMALLEST_JUDGED = 24
+"""Side in pixels of the smallest picture of which the discriminator sees a patch."""
+
+
 def unet_levels(size: int) -> int:
     """Halvings that a square image of this side allows, at most 8."""
     levels = 0

@@ -18,7 +18,7 @@ from faceparse_jax.config import Config
 from faceparse_jax.errors import InputError
 from faceparse_jax.models.bisenet import BiSeNet
 from faceparse_jax.models.layers import BatchNorm
-from faceparse_jax.models.pix2pix import PatchGAN, UNet, unet_levels
+from faceparse_jax.models.pix2pix import SMALLEST_JUDGED, PatchGAN, UNet, unet_levels
 from faceparse_jax.models.routes import TRANSLATED
 
 NETWORKS = ("rgb", "depth", "translator", "discriminator")
@@ -100,7 +100,8 @@ def build(config: Config, num_classes: int) -> System:
     """The networks that the terms of a config need.
 
     Raises:
-        InputError: sides that the translator cannot halve.
+        InputError: sides that the translator cannot halve, or of which the discriminator sees
+            no patch.
     """
     model, terms = config.model, config.loss.weights()
     names, dtype = needed(terms), jnp.dtype(config.model.dtype)
@@ -116,6 +117,13 @@ def build(config: Config, num_classes: int) -> System:
             f"{config.augment.crop} and {config.data.size}",
             "sides that divide by 4 at least, by 32 or more for a deep translator",
             "set --config.data.size=512 --config.augment.crop=448",
+        )
+    if "discriminator" in names and config.augment.crop < SMALLEST_JUDGED:
+        raise InputError(
+            "config.augment.crop",
+            f"{config.augment.crop}, of which the discriminator sees no patch",
+            f"at least {SMALLEST_JUDGED}",
+            f"set --config.augment.crop={SMALLEST_JUDGED} or more, or --config.loss.adversarial=0",
         )
     made = {
         "rgb": parser,

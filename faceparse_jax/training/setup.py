@@ -185,6 +185,7 @@ def accept(config: Configs, find_translator: bool = True) -> Job:
         sharding.check_divides(config.data.paired_rows, mesh, "data.paired_rows")
     data = reader.open_data(config.data, "train")
     networks = system.build(config, data.split.scheme.num_classes)
+    _check_rows(config, networks)
     names = (field.name for field in dataclasses.fields(Scarcity))
     order = Order(
         batch=config.train.batch,
@@ -213,6 +214,25 @@ def accept(config: Configs, find_translator: bool = True) -> Job:
     if config.train.translator_from and find_translator:
         read_meta(pathlib.Path(config.train.translator_from), "last")
     return job
+
+
+def _check_rows(config: Config, networks: System) -> None:
+    """Refuses single rows: global pooling in the parsers leaves one value of each channel.
+
+    Raises:
+        InputError: one row, of which BatchNorm would make a constant.
+    """
+    seen = {"train.batch": config.train.batch}
+    if networks.depth is not None:
+        seen["data.paired_rows"] = config.data.paired_rows
+    for key, rows in seen.items():
+        if rows == 1 and (networks.rgb is not None or networks.depth is not None):
+            raise InputError(
+                f"config.{key}",
+                "1 row, of which BatchNorm makes constants after the parsers' global pooling",
+                "at least 2 rows" + (", or 0" if key == "data.paired_rows" else ""),
+                f"set --config.{key}=2 or more",
+            )
 
 
 def training_inputs(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

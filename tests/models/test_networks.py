@@ -10,7 +10,8 @@ import pytest
 
 from faceparse_jax.models import layers, ops
 from faceparse_jax.models.bisenet import BiSeNet
-from faceparse_jax.models.pix2pix import PatchGAN, UNet, unet_levels
+from faceparse_jax.models.pix2pix import SMALLEST_JUDGED, PatchGAN, UNet, unet_levels
+from faceparse_jax.models.system import System, forward
 
 
 def use_form(form):
@@ -183,6 +184,85 @@ def test_rows_count_in_the_statistics_as_they_are_told():
     got, new = run(x, jnp.zeros(3))
     jax.tree.map(np.testing.assert_array_equal, new["batch_stats"], variables["batch_stats"])
     np.testing.assert_allclose(got, norm.apply(variables, x, False), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "counts", "enough"),
+    [
+        ((1, 1, 1, 2), None, False),
+        ((2, 1, 1, 2), None, True),
+        ((1, 2, 1, 2), None, True),
+        ((3, 1, 1, 2), (0.0, 4.0, 0.0), False),
+        ((3, 1, 1, 2), (0.0, 4.0, 0.5), True),
+        ((3, 1, 2, 2), (0.0, 4.0, 0.0), True),
+        ((3, 1, 2, 2), (0.0, 0.0, 0.0), False),
+    ],
+)
+def test_a_value_alone_is_normalised_by_the_running_statistics(shape, counts, enough):
+    x = np.linspace(-2, 3, np.prod(shape), dtype=np.float32).reshape(shape)
+    norm = layers.BatchNorm()
+    running = {"mean": np.array([1.0, -2.0], np.float32), "var": np.array([4.0, 9.0], np.float32)}
+    variables = {"params": {"scale": jnp.array([2.0, 3.0]), "bias": jnp.array([0.5, -0.5])}}
+    variables["batch_stats"] = running
+    weights = np.ones(shape[0]) if counts is None else np.array(counts)
+
+    def run(x):
+        told = None if counts is None else jnp.asarray(weights, jnp.float32)
+        return norm.apply(variables, x, True, told, mutable=["batch_stats"])
+
+    got, new = jax.jit(run)(x)
+    mean, var = running["mean"], running["var"]
+    if enough:
+        share = np.broadcast_to(weights[:, None, None, None], shape)
+        mean = np.average(x, axis=(0, 1, 2), weights=share)
+        var = np.average((x - mean) ** 2, axis=(0, 1, 2), weights=share)
+    want = (x - mean) / np.sqrt(var + 1e-5) * [2.0, 3.0] + [0.5, -0.5]
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+    for name, value in {"mean": mean, "var": var}.items():
+        moved = 0.9 * running[name] + 0.1 * value
+        np.testing.assert_allclose(new["batch_stats"][name], moved, rtol=1e-4)
+    # Where a value is alone, its gradient is that of a straight line and not 0.
+    if not enough:
+        gradient = jax.grad(lambda x: jnp.sum(run(x)[0][..., 0]))(jnp.asarray(x))
+        np.testing.assert_allclose(gradient[..., 0], 2.0 / np.sqrt(4.0 + 1e-5), rtol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_no_part_of_the_parser_stays_untaught_by_a_row_alone(rows):
+    """Global pooling leaves one value of each channel of a row."""
+    parser = BiSeNet(5, width=0.125)
+    x = normal(3, 3, 64, 64, 3)
+    variables = init(parser, x)
+    counts = jnp.asarray(np.arange(3) < rows, jnp.float32)
+
+    @jax.jit
+    def gradient(params):
+        def loss(params):
+            system = System(depth=parser)
+            batch = {
+                "image": x, "depth": x[..., :1], "has_depth": counts > 0,
+                "frame": jnp.ones(x.shape[:3], bool), "label": jnp.zeros(x.shape[:3], jnp.int32),
+            }  # fmt: skip
+            stats = {"depth": variables["batch_stats"]}
+            out, _ = forward(system, {"depth": params}, stats, batch, jax.random.key(0), ["depth"])
+            return sum(jnp.sum(head[:rows] ** 2) for head in out.real)
+
+        return jax.grad(loss)(params)
+
+    found = gradient(variables["params"])["context"]
+    pooled = (found["average"], found["arm16"]["gate"], found["arm32"]["gate"])
+    for kernel in (part["conv"]["kernel"] for part in pooled):
+        assert np.abs(kernel).max() > 1e-3
+
+
+def test_the_smallest_picture_that_is_judged_has_a_patch():
+    def patches(side):
+        image, depth = jnp.zeros((1, side, side, 3)), jnp.zeros((1, side, side, 1))
+        judge = PatchGAN(8).init_with_output
+        return jax.eval_shape(lambda key: judge(key, image, depth), jax.random.key(0))[0].size
+
+    assert patches(SMALLEST_JUDGED) == 1
+    assert patches(SMALLEST_JUDGED - 1) == 0
 
 
 @pytest.mark.parametrize(
