@@ -91,17 +91,18 @@ def check(cls: type[official.Benchmark], manual_dir: pathlib.Path, config: str) 
                 duplicates.append((first, place))
         faults += files.gathered(wrong, len(rows))
     places = {row.key: f"{split}/{row.key}" for split, rows in source.rows.items() for row in rows}
+    near = [(places[a], places[b]) for a, b in cls.NEAR_DUPLICATES if {a, b} <= places.keys()]
     return Report(
-        scheme,
-        counts,
-        splits,
-        faults,
-        list(source.surplus),
-        {places[key]: why for key, why in cls.KNOWN_BAD.items() if key in places},
-        [(places[a], places[b]) for a, b in cls.NEAR_DUPLICATES if {a, b} <= places.keys()],
-        duplicates,
-        source.absent,
-        source.notes,
+        scheme=scheme,
+        counts=counts,
+        splits=splits,
+        faults=faults,
+        surplus=list(source.surplus),
+        known_bad={places[key]: why for key, why in cls.KNOWN_BAD.items() if key in places},
+        near_duplicates=near,
+        duplicates=duplicates,
+        absent=source.absent,
+        notes=source.notes,
     )
 
 
