@@ -18,6 +18,8 @@ LOCK = "lock.json"
 
 # A file system that has no locks between processes says so with one of these.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
+# More than holders that end at the same moment: some file systems cannot tell files apart.
+_ATTEMPTS = 10
 
 
 @contextlib.contextmanager
@@ -45,41 +47,38 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
             "a folder to write to",
             "choose another --workdir, or change its permissions",
         ) from error
+    text = (json.dumps(_this_process(), indent=1) + "\n").encode()
     try:
         os.truncate(file, 0)
-        os.pwrite(file, (json.dumps(_this_process(), indent=1) + "\n").encode(), 0)
+        os.pwrite(file, text, 0)
         os.fsync(file)
         yield
     finally:
-        # Removed before it is given up: nobody else can hold it yet.
-        if _is_at(path, file):
-            path.unlink(missing_ok=True)
+        # Removed before it is given up, and only where nobody put another one there.
+        with contextlib.suppress(FileNotFoundError):
+            if path.read_bytes() == text:
+                path.unlink()
         os.close(file)
 
 
 def _opened(path: pathlib.Path) -> int:
     """The file, locked."""
-    while True:
+    for attempt in range(_ATTEMPTS):
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             free = _lock(file)
             holder = _holder(file)
             if free is False or (holder and _may_live(holder, unlocked=free is True)):
                 raise _refusal(path, holder, known=free is False)
-            if _is_at(path, file):
-                return file
+            # Another one is there where the holder removed its own after it was opened here.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file), path.stat()) or attempt == _ATTEMPTS - 1:
+                    return file
         except BaseException:
             os.close(file)
             raise
-        os.close(file)  # its holder removed it after it was opened here
-
-
-def _is_at(path: pathlib.Path, file: int) -> bool:
-    """Whether the open file still is the one of the path."""
-    try:
-        return os.path.samestat(os.fstat(file), path.stat())
-    except FileNotFoundError:
-        return False
+        os.close(file)
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
 
 
 def _lock(file: int) -> bool | None:

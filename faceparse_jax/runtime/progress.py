@@ -3,11 +3,12 @@ and then where standard error is a file or a pipe."""
 
 import io
 import sys
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 import tqdm
 
+Item = TypeVar("Item")
 _ON_TERMINAL, _ELSEWHERE = 0.5, 30.0
 
 
@@ -16,7 +17,7 @@ def seconds() -> float:
     return _ON_TERMINAL if sys.stderr.isatty() else _ELSEWHERE
 
 
-def bar(items: Iterable, what: str, total: int, unit: str) -> tqdm.tqdm:
+def bar(items: Iterable[Item], what: str, total: int, unit: str) -> Iterator[Item]:
     """Passes on what comes, and says how much of it came; of what is short, on a terminal alone.
 
     Args:
@@ -28,7 +29,7 @@ def bar(items: Iterable, what: str, total: int, unit: str) -> tqdm.tqdm:
         options: dict[str, Any] = {}
     else:
         options = {"file": _Lines(), "bar_format": _PLAIN, "delay": apart}
-    return tqdm.tqdm(
+    yield from tqdm.tqdm(
         items, what, total, unit=f" {unit}", mininterval=apart, maxinterval=apart, **options
     )
 

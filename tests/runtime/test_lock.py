@@ -162,6 +162,13 @@ def test_a_lock_that_its_holder_removes_just_then_is_not_taken_for_the_new_one(
     assert len(calls) == 2
 
 
+def test_a_file_system_that_cannot_tell_files_apart_has_locks(tmp_path, monkeypatch):
+    monkeypatch.setattr(os.path, "samestat", lambda *_: False)
+    with locked(tmp_path):
+        assert (tmp_path / LOCK).exists()
+    assert not (tmp_path / LOCK).exists()
+
+
 def test_a_lock_that_somebody_took_over_is_not_removed(tmp_path):
     with locked(tmp_path):
         (tmp_path / LOCK).unlink()
