@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-import tqdm
 from PIL import Image
 
 from faceparse_jax import images, labels
 from faceparse_jax.errors import InputError, few
 from faceparse_jax.runtime import interrupts
+from faceparse_jax.runtime.progress import bar
 from tfds_builders import files
 
 
@@ -271,5 +271,4 @@ class Splits:
 
 def progress(split: str, made: Iterator[Any], total: int) -> Iterator[Any]:
     """Passes on what comes, with a progress bar; a signal stops it between two items."""
-    bar = tqdm.tqdm(made, desc=split, total=total, unit=" images", mininterval=0.5)
-    return interrupts.stoppable(bar)
+    return interrupts.stoppable(bar(made, split, total, "images"))

@@ -12,6 +12,9 @@ from faceparse_jax.runtime.records import flat
 _UNTIL_THEN = {"loss.mutual_mean": "pixels"}
 """What runs did before there was a key, where its default is something else."""
 
+_READING = ("data.source", "data.cache", "data.shuffle_buffer")
+"""Where a split lies in memory or is decoded: without a change of its batches, see `differing`."""
+
 _GONE = frozenset(
     f"loss.{key}"
     for key in (
@@ -33,11 +36,16 @@ def differing(
 ) -> list[str]:
     """What a stored config and another one differ in, as ``key=old (now new)``.
 
+    Decoded arrays give the batches of a split that is cached, so that a change from one to the
+    other is none.
+
     Args:
         before, now: nested, as `Config.to_dict` gives them; of an older run, see `completed`.
         free: keys that may differ, and sections, with a dot at the end.
     """
     old, new = completed(before), flat(json.loads(json.dumps(now)))
+    if all(of.get("data.cache") or of.get("data.source") == "arrays" for of in (old, new)):
+        free = (*free, *_READING)
     may = tuple(entry for entry in free if entry.endswith("."))
     return [
         f"{key}={old.get(key)!r} (now {new.get(key)!r})"

@@ -20,10 +20,16 @@ from jax.sharding import Mesh
 from faceparse_jax.checkpoints.state import TrainState
 from faceparse_jax.errors import InputError
 from faceparse_jax.runtime import records
+from faceparse_jax.runtime.command_line import COMMAND
 from faceparse_jax.runtime.provenance import checksum
 from faceparse_jax.runtime.sharding import is_lead, replicated
 
 Meta = dict[str, Any]
+
+_UNNAMED = ".orbax-checkpoint-tmp"
+"""In the name of a folder until all of a checkpoint is written, when it loses this end."""
+_WHOLE = "commit_success.txt"
+"""In a checkpoint whose parts are all written, which may not have its name yet."""
 
 _FULL_DISK = 2**26  # bytes; no checkpoint fits
 
@@ -57,6 +63,31 @@ def told_full_disk(workdir: pathlib.Path):
         if isinstance(error, InputError) or not disk_is_full(workdir, error):
             raise
         raise full_disk(workdir) from error
+
+
+def saved_steps(workdir: pathlib.Path, which: str) -> dict[int, pathlib.Path]:
+    """The folders of a run's ``best`` or ``last`` checkpoints, by step.
+
+    A copy may have a checkpoint by the name that it has until it is written. It counts where it
+    is whole. Whatever else lies there is not looked at.
+    """
+    found: dict[int, pathlib.Path] = {}
+    folder = pathlib.Path(workdir) / "checkpoints" / which
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        step, unnamed, _ = path.name.partition(_UNNAMED)
+        if not (step.isdecimal() and step == str(int(step)) and path.is_dir()):
+            continue
+        if not unnamed or ((path / _WHOLE).is_file() and int(step) not in found):
+            found[int(step)] = path
+    return found
+
+
+def name_whole(workdir: pathlib.Path) -> None:
+    """Gives the whole checkpoints of a workdir the names by which they are found."""
+    for which in ("last", "best"):
+        for step, path in saved_steps(workdir, which).items():
+            if path.name != str(step):
+                path.rename(path.with_name(str(step)))
 
 
 def _manager(directory: pathlib.Path, keep: int, read_only: bool):
@@ -96,6 +127,10 @@ class Checkpoints:
 
     def _told(self):
         return told_full_disk(self._folder.parent)
+
+    def has_best(self, step: int) -> bool:
+        """Whether the best checkpoint is there, of this step or of one that was better later."""
+        return any(there >= step for there in self._best.all_steps())
 
     def wait(self) -> None:
         """Returns when everything is written.
@@ -265,16 +300,17 @@ def read_meta(workdir: pathlib.Path, which: str = "best") -> Meta:
     Raises:
         InputError: the workdir holds no such checkpoint, or one without a meta.
     """
-    folder = pathlib.Path(workdir) / "checkpoints" / which
-    steps = [int(p.name) for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
+    steps = saved_steps(workdir, which)
     if not steps:
+        train = f"train first: {COMMAND} --config configs/X.py --workdir {workdir}"
+        there = saved_steps(workdir, _OTHER[which])
         raise InputError(
-            str(folder),
+            str(pathlib.Path(workdir) / "checkpoints" / which),
             "no checkpoint",
             "a trained run",
-            f"train first: python -m faceparse_jax.main --config configs/X.py --workdir {workdir}",
+            _other_checkpoint(which) if there else train,
         )
-    path = folder / str(max(steps)) / "meta" / "metadata"
+    path = steps[max(steps)] / "meta" / "metadata"
     kinds = {"config": dict, "dataset": dict, "step": int, "seed": int, "code_version": str}
     meta = records.read(path, "the meta of a checkpoint", _other_checkpoint(which), **kinds)
     if not isinstance(meta.get("sha256", {}), dict):
@@ -284,9 +320,11 @@ def read_meta(workdir: pathlib.Path, which: str = "best") -> Meta:
     return meta
 
 
+_OTHER = {"best": "last", "last": "best"}
+
+
 def _other_checkpoint(which: str) -> str:
-    other = "best" if which == "last" else "last"
-    return f"add --checkpoint={other}, or resume the run to write it anew"
+    return f"add --checkpoint={_OTHER[which]}, or resume the run to write it anew"
 
 
 def load_inference(workdir: pathlib.Path, like: Any, which: str = "best") -> dict[str, dict]:
@@ -302,7 +340,8 @@ def load_inference(workdir: pathlib.Path, like: Any, which: str = "best") -> dic
     """
     meta = read_meta(workdir, which)
     step = int(meta["step"])
-    folder = pathlib.Path(workdir).resolve() / "checkpoints" / which / str(step)
+    folder = pathlib.Path(workdir) / "checkpoints" / which / str(step)
+    folder = saved_steps(workdir, which).get(step, folder).resolve()
     # By what was written, not by what is there: a lost average must not pass unnoticed.
     written = meta.get("sha256") or {path.name: "" for path in folder.iterdir()}
     source = folder / ("average" if "average" in written else "inference")

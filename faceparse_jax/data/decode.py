@@ -15,12 +15,11 @@ import shutil
 import sys
 
 import numpy as np
-import tqdm
 
 from faceparse_jax.config import inside, interval
 from faceparse_jax.data.reader import Reader
 from faceparse_jax.errors import InputError, not_installed
-from faceparse_jax.runtime import interrupts
+from faceparse_jax.runtime import interrupts, progress
 
 EXIT_BAD_INPUT = 2
 _BATCH = 16
@@ -73,9 +72,7 @@ def _write_split(reader: Reader, size: int, target: pathlib.Path) -> None:
             with open(partial / f"{key}.npy", "r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
         total = -(-split.num_examples // _BATCH)
-        batches = tqdm.tqdm(
-            reader.evaluate(_BATCH), split.split, total, unit=" batches", mininterval=0.5
-        )
+        batches = progress.bar(reader.evaluate(_BATCH), split.split, total, "batches")
         for batch in interrupts.stoppable(batches):
             for key, array in out.items():
                 array[batch["index"][batch["mask"]]] = batch[key][batch["mask"]]

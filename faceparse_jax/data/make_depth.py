@@ -21,14 +21,13 @@ import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import tqdm
 from jaxtyping import Float, UInt8
 from PIL import Image, PngImagePlugin
 
 from faceparse_jax import images, labels
 from faceparse_jax.data import face_mesh
 from faceparse_jax.errors import InputError, few
-from faceparse_jax.runtime import interrupts
+from faceparse_jax.runtime import interrupts, progress
 
 EXIT_BAD_INPUT = 2
 SHOWN = 20
@@ -206,7 +205,7 @@ def make(
     _check_out(out, [photos, *filter(None, [label_folder])], list(paths), text)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        bar = tqdm.tqdm(paths.items(), unit=" photographs", mininterval=0.5)
+        bar = progress.bar(paths.items(), "depth", len(paths), "photographs")
         for stem, path in interrupts.stoppable(bar):
             target = out / f"{stem}.png"
             if target.exists():

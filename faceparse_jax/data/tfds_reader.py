@@ -30,6 +30,7 @@ from faceparse_jax.errors import InputError
 from faceparse_jax.images.normalise import OUTSIDE
 from faceparse_jax.images.resize import in_square, resize_depth, resize_image, resize_label
 from faceparse_jax.labels import IGNORE
+from faceparse_jax.runtime import progress
 
 CACHE_LIMIT = 8 * 2**30
 """Bytes that one cached split may take in the memory of a host; at most two are kept."""
@@ -198,7 +199,9 @@ def _in_memory(split: Split, size: int) -> Batch:
             "set --config.data.cache=False, or a smaller --config.data.size",
         )
     arrays = {key: np.empty(*form) for key, form in forms.items()}
-    for batch in TfdsReader(split, size).evaluate(16):
+    total = -(-split.num_examples // 16)
+    batches = TfdsReader(split, size).evaluate(16)
+    for batch in progress.bar(batches, f"{split.split} into memory", total, "batches"):
         for key in KEYS:
             arrays[key][batch["index"][batch["mask"]]] = batch[key][batch["mask"]]
     for array in arrays.values():

@@ -10,13 +10,15 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from faceparse_jax.data.batches import Batch
+from faceparse_jax.data.splits import Split
 from faceparse_jax.evaluation import boundaries, metrics
 from faceparse_jax.evaluation.scoring import Scoring, eval_step
 from faceparse_jax.labels import Scheme, conversion
 from faceparse_jax.models.inference import Variables
 from faceparse_jax.models.routes import ROUTES
 from faceparse_jax.models.system import System
-from faceparse_jax.runtime import sharding
+from faceparse_jax.runtime import progress, sharding
 
 Counts = Mapping[str, Mapping[str, np.ndarray]]
 """By route: ``confusion`` [k k] and perhaps ``boundary`` [k 4]."""
@@ -49,6 +51,13 @@ def make_eval_step(system: System, scoring: Scoring, mesh: Mesh) -> Callable:
         in_shardings=(whole, sharding.by_row(mesh)),
         out_shardings=whole,
     )
+
+
+def shown(batches: Iterable[Batch], split: Split, batch: int) -> Iterable[Batch]:
+    """The batches of a split; the process that prints says how far they are."""
+    if not sharding.is_lead():
+        return batches
+    return progress.bar(batches, split.split, -(-split.num_examples // batch), "batches")
 
 
 def count(

@@ -1,7 +1,10 @@
 """A run's checkpoint, scored on held-out splits: tables, files, pictures."""
 
+import contextlib
 import dataclasses
 import functools
+import json
+import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -12,7 +15,7 @@ from PIL import Image
 
 from faceparse_jax.checkpoints.run_config import with_overrides
 from faceparse_jax.checkpoints.trained import load_trained
-from faceparse_jax.config import Configs
+from faceparse_jax.config import Config, Configs
 from faceparse_jax.data import overlap, reader
 from faceparse_jax.data.batches import ORIGINAL, Batch
 from faceparse_jax.data.splits import Split, prepared_configs
@@ -23,13 +26,16 @@ from faceparse_jax.evaluation.counting import (
     make_eval_step,
     result,
     scoring_for,
+    shown,
     write_confusion,
 )
 from faceparse_jax.evaluation.pictures import examples_picture
 from faceparse_jax.evaluation.scoring import Scoring
 from faceparse_jax.labels import IGNORE, Scheme
 from faceparse_jax.models.inference import predict
-from faceparse_jax.runtime import interrupts, provenance, records, sharding
+from faceparse_jax.runtime import interrupts, progress, provenance, records, sharding
+
+_ALL = "all.jsonl"
 
 
 def datasets_to_score(config) -> list[str]:
@@ -117,7 +123,9 @@ def evaluate_run(
     """Scores a run's checkpoint on held-out splits; prints tables, writes files.
 
     For each dataset, in ``workdir/evaluation``: scores as JSON, the confusion matrix of
-    every route as CSV, and a picture of a few examples.
+    every route as CSV, and a picture of a few examples. Their names have what differs from the
+    run's own settings, and they hold the newest scores of that name; ``all.jsonl`` keeps what
+    every JSON file has held, one object a line.
 
     Args:
         workdir: the run's folder.
@@ -139,7 +147,7 @@ def evaluate_run(
     scores = {}
     for dataset in scored:
         suffix = "" if dataset.name == own else "_" + dataset.name.replace("/", "_")
-        name = f"{dataset.split.split}_{which}{suffix}"
+        name = f"{dataset.split.split}_{which}{suffix}{_settings(config, run.config)}"
         scores[dataset.name] = _evaluate_split(
             run, config, dataset, variables, mesh, which, workdir / "evaluation" / name
         )
@@ -159,22 +167,59 @@ def _first(batches: Iterator[Batch], count: int) -> Batch:
     return {key: np.concatenate([head[key] for head in heads])[:count] for key in heads[0]}
 
 
+def _settings(config: Config, own: Config) -> str:
+    """The settings of an evaluation that change its scores and are not the run's own."""
+    told = []
+    if config.eval.flip != own.eval.flip:
+        told.append("flip" if config.eval.flip else "noflip")
+    size, its_size = (of.eval.label_size or of.data.size for of in (config, own))
+    if size != its_size:
+        told.append("original" if size == ORIGINAL else f"size{size}")
+    tolerance = config.eval.boundary_tolerance
+    if tolerance != own.eval.boundary_tolerance:
+        told.append(f"tolerance{tolerance}" if tolerance >= 0 else "noboundary")
+    return "".join(f"_{each}" for each in told)
+
+
 def _make_folder(folder: pathlib.Path) -> None:
     """Made before anything is counted, so that no scores are lost where it cannot be."""
+    if not sharding.is_lead():
+        return
     try:
-        if sharding.is_lead():
-            folder.mkdir(exist_ok=True)
+        folder.mkdir(exist_ok=True)
+        if not (folder / _ALL).exists():
+            _keep(folder, *_older(folder))
     except OSError as error:
         raise InputError(
             str(folder), error.strerror, "a folder that can be written", "check its permissions"
         ) from error
 
 
+def _older(folder: pathlib.Path) -> Iterator[dict[str, Any]]:
+    """Scores from before there was a file of all scores."""
+    for path in sorted(folder.glob("*.json")):
+        with contextlib.suppress(InputError):  # another file, which is left alone
+            yield records.read(path, "scores", "", provenance=dict, routes=dict)
+
+
+def _keep(folder: pathlib.Path, *scores: Mapping[str, Any]) -> None:
+    """Appends to the file of all scores."""
+    lines = "".join(json.dumps(each) + "\n" for each in scores)
+    with (folder / _ALL).open("a+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        # A kill or a full disk may have torn the last line.
+        torn = end and os.pread(file.fileno(), 1, end - 1) != b"\n"
+        file.write(("\n" * bool(torn) + lines).encode())
+
+
 def _evaluate_split(
     run, config, scored: Scored, variables, mesh, which: str, target: pathlib.Path
 ) -> dict[str, Any]:
     split, scheme, how, batches = scored.split, scored.scheme, scored.how, scored.batches
-    counts, examples = count(make_eval_step(run.system, how, mesh), variables, batches(), mesh)
+    if sharding.is_lead():
+        progress.compiling(f"the evaluation of {scored.name}")
+    eval_step = make_eval_step(run.system, how, mesh)
+    counts, examples = count(eval_step, variables, shown(batches(), split, config.eval.batch), mesh)
     record = {
         "config": config.to_dict(),
         "seed": run.meta["seed"],
@@ -194,9 +239,12 @@ def _evaluate_split(
     }
     scores = result(counts, scheme, record)
     if sharding.is_lead():
+        with interrupts.held():
+            _keep(target.parent, scores)  # first, whatever becomes of standard output
         print(summary(record, scores, scheme))
         head = _first(batches(), config.eval.pictures)
         show = jax.jit(functools.partial(predict, system=run.system))
+        progress.compiling("the prediction for the picture")
         picture = examples_picture(show, run.variables, head, run.scheme, split.scheme)
         with interrupts.held():
             records.write(target.with_name(f"{target.name}.json"), scores)
@@ -204,7 +252,7 @@ def _evaluate_split(
                 path = target.with_name(f"{target.name}_{route}.csv")
                 write_confusion(path, counted["confusion"], scheme)
             Image.fromarray(picture).save(target.with_name(f"{target.name}.png"))
-        print(f"written: {target}.json, .png and _ROUTE.csv")
+        print(f"written: {target}.json, .png and _ROUTE.csv; {_ALL} keeps earlier ones")
     return scores
 
 

@@ -3,6 +3,8 @@
 import socket
 import time
 
+import numpy as np
+
 from faceparse_jax.errors import InputError
 from faceparse_jax.runtime.command_line import Flag
 
@@ -61,6 +63,31 @@ def join(
     jax.distributed.initialize(
         coordinator, processes, process, initialization_timeout=coordinator_timeout
     )
+
+
+def all_or_none(error: Exception | None) -> None:
+    """Raises the error, and where another process of the run has one, on this process too.
+
+    Every process calls it: where one ended alone, the others would wait for it in vain.
+
+    Raises:
+        InputError: another process was refused.
+    """
+    import jax
+
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        failed = np.ravel(multihost_utils.process_allgather(np.array(error is not None)))
+        if failed.any() and error is None:
+            raise InputError(
+                "the run",
+                f"process {failed.argmax()} refused",
+                "every process to begin",
+                "mend what that process says",
+            )
+    if error is not None:
+        raise error
 
 
 def _wrong(coordinator: str | None, processes: int | None, process: int | None) -> InputError:

@@ -24,9 +24,10 @@ from faceparse_jax.evaluation import evaluate
 from faceparse_jax.models.routes import routes
 from faceparse_jax.models.system import needed
 from faceparse_jax.runtime import interrupts, provenance, records
+from faceparse_jax.runtime.lock import locked
 from faceparse_jax.studies import report
 from faceparse_jax.studies.plan import Run, plan
-from faceparse_jax.training.loop import claim_workdir, train
+from faceparse_jax.training.loop import check_workdir, train
 from faceparse_jax.training.setup import Job, accept
 
 # Keys that change neither training nor scores.
@@ -41,8 +42,9 @@ def run_study(study: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
 
     Raises:
         InputError: as `plan`; what `setup.accept` or the scoring refuses of any run; a score that
-            no run has; a finished run with another config, data or translator; runs that
-            failed, when all others are done; a full disk.
+            no run has; a finished run with another config, data or translator; another process
+            that runs a study in the folder; runs that failed, when all others are done; a full
+            disk.
     """
     runs = plan(study, workdir)
     folder = workdir / "runs"
@@ -54,6 +56,14 @@ def run_study(study: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     todo = [run for run in by_folder.values() if not _finished(run, study.checkpoint)]
     names = _check_data(by_folder.values(), {run.folder: _accept(run) for run in todo})
     _check_scores(study, by_folder.values(), names)
+    with locked(workdir):
+        _run(study, runs, by_folder, todo, workdir)
+
+
+def _run(
+    study, runs: list[Run], by_folder: Mapping[pathlib.Path, Run], todo: list[Run], workdir
+) -> None:
+    """See `run_study`; `todo` are those of the runs that are not finished."""
     print(f"{len(by_folder)} runs, {len(todo)} to do, in {workdir}")
     failures = []
     for number, run in enumerate(todo, 1):
@@ -107,7 +117,7 @@ def _routes(run: Run) -> list[str]:
 def _accept(run: Run) -> tuple[Job, evaluate.Scored]:
     """The run's job and what it will be scored on: refused now, or hours later."""
     config = _resolved(run)
-    claim_workdir(run.folder, config.to_dict(), write=False)
+    check_workdir(run.folder, config.to_dict())
     # A translator that is not there yet is looked for when the run begins.
     waits = run.teacher is not None and not run.teacher.record.exists()
     job = accept(config, find_translator=not waits)

@@ -1,17 +1,19 @@
 """Numbers of a run: JSON lines, TensorBoard files, and a line of progress."""
 
+import contextlib
 import json
 import math
 import pathlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 from jaxtyping import UInt8
 from tensorboardX import SummaryWriter
 
 from faceparse_jax.errors import InputError
+from faceparse_jax.runtime import progress
 
 
 class Logs:
@@ -26,18 +28,27 @@ class Logs:
         total_steps: steps of the whole run, for the progress line.
         start_step: steps done before.
         lead: False on processes that should write and print nothing.
+        clock: the time in seconds.
 
     Raises:
         InputError: ``metrics.jsonl`` holds a whole line that is not one of these.
     """
 
     def __init__(
-        self, workdir: pathlib.Path, total_steps: int, start_step: int = 0, lead: bool = True
+        self,
+        workdir: pathlib.Path,
+        total_steps: int,
+        start_step: int = 0,
+        lead: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ):
         self._total = total_steps
         self._lead = lead
-        self._start = start_step
-        self._since = time.monotonic()
+        # The first step compiles, and its time is not that of the others.
+        self._first = start_step + 1
+        self._compiled: set[str] = set()
+        self._clock = clock
+        self._since = self._told = clock()
         self._open_line = False
         if lead:
             workdir.mkdir(parents=True, exist_ok=True)
@@ -56,8 +67,7 @@ class Logs:
 
     def __exit__(self, *_) -> None:
         if self._lead:
-            if self._open_line:
-                print(file=sys.stderr)
+            self._end_line()
             self._file.close()
             self._tensorboard.close()
 
@@ -82,19 +92,41 @@ class Logs:
             self._tensorboard.add_image(name, picture, step, dataformats="HWC")
             self._tensorboard.flush()
 
+    @contextlib.contextmanager
+    def compiling(self, what: str) -> Iterator[None]:
+        """Says that `what` is compiled, and leaves the time within out of the time left.
+
+        The first time alone: later ones find it compiled.
+        """
+        since, first = self._clock(), what not in self._compiled
+        self._compiled.add(what)
+        if first and self._lead:
+            self._end_line()
+            progress.compiling(what)
+        yield
+        if first:
+            self._since += self._clock() - since
+
+    def due(self) -> bool:
+        """Whether it is long since the last line of progress."""
+        return self._lead and self._clock() - self._told >= progress.seconds()
+
     def progress(self, step: int, images_per_second: float, rate: float, loss: float) -> None:
         """Prints step, loss, rate, speed and the time left to standard error.
 
-        On a terminal the line replaces the one before.
+        On a terminal the line replaces the one before. The time left is told from the second
+        step on.
         """
         if not self._lead:
             return
-        done = max(step - self._start, 1)
-        left = (time.monotonic() - self._since) / done * max(self._total - step, 0)
+        self._told = self._clock()
         line = (
             f"step {step:>{len(str(self._total))}}/{self._total}  loss {loss:.4f}  "
-            f"rate {rate:.2e}  {images_per_second:.1f} images/s  {_duration(left)} left"
+            f"rate {rate:.2e}  {images_per_second:.1f} images/s"
         )
+        if step > self._first:
+            each = (self._told - self._since) / (step - self._first)
+            line += f"  {_duration(each * max(self._total - step, 0))} left"
         self._open_line = sys.stderr.isatty()
         if self._open_line:
             # To the end of the line: the one before may have been longer.
@@ -102,17 +134,28 @@ class Logs:
         else:
             print(line, file=sys.stderr, flush=True)
 
+    def _end_line(self) -> None:
+        if self._open_line:
+            print(file=sys.stderr)
+        self._open_line = False
 
-def _keep_until(path: pathlib.Path, step: int) -> None:
-    """Cuts a torn last line off, and all lines after `step`."""
-    if not path.exists():
-        return
-    before = path.read_bytes()
-    kept = []
-    for number, line in enumerate(before[: before.rfind(b"\n") + 1].splitlines(keepends=True), 1):
+
+def last_step(workdir: pathlib.Path) -> int:
+    """The largest step of a run's ``metrics.jsonl``; 0 where there is none."""
+    path = workdir / "metrics.jsonl"
+    return max((step for step, _ in _lines(path)), default=0)
+
+
+def _lines(path: pathlib.Path) -> Iterator[tuple[int, bytes]]:
+    """Step and text of each whole line; a last one that is torn is left out.
+
+    Raises:
+        InputError: a whole line is not one of those that `Logs` writes.
+    """
+    data = path.read_bytes() if path.exists() else b""
+    for number, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(keepends=True), 1):
         try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line)
+            yield int(json.loads(line)["step"]), line
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{path}, line {number}",
@@ -120,7 +163,14 @@ def _keep_until(path: pathlib.Path, step: int) -> None:
                 "a JSON object with a step",
                 "delete the line, or move the file away to begin a new one",
             ) from error
-    after = b"".join(kept)
+
+
+def _keep_until(path: pathlib.Path, step: int) -> None:
+    """Cuts a torn last line off, and all lines after `step`."""
+    if not path.exists():
+        return
+    before = path.read_bytes()
+    after = b"".join(line for at, line in _lines(path) if at <= step)
     if after != before:
         partial = path.with_name(path.name + ".partial")
         partial.write_bytes(after)

@@ -1,7 +1,6 @@
 """The training run, read top to bottom."""
 
 import contextlib
-import errno
 import functools
 import pathlib
 import sys
@@ -10,29 +9,30 @@ from typing import Any
 
 import jax
 
-from faceparse_jax.checkpoints.run_config import differing
-from faceparse_jax.checkpoints.store import Checkpoints
-from faceparse_jax.config import Configs
+from faceparse_jax.checkpoints.run_config import differing, stored
+from faceparse_jax.checkpoints.store import Checkpoints, name_whole, saved_steps
+from faceparse_jax.config import Config, Configs
 from faceparse_jax.errors import InputError, Stopped
 from faceparse_jax.evaluation import counting
 from faceparse_jax.evaluation.pictures import examples_picture
 from faceparse_jax.evaluation.scoring import Scoring
 from faceparse_jax.models.inference import predict
-from faceparse_jax.runtime import interrupts, records, sharding
+from faceparse_jax.runtime import hosts, interrupts, records, sharding
+from faceparse_jax.runtime.command_line import COMMAND
+from faceparse_jax.runtime.lock import locked
 from faceparse_jax.training.guard import NON_FINITE, Watch, signal_at
-from faceparse_jax.training.logs import Logs
-from faceparse_jax.training.setup import accept, example_rows, training_inputs
+from faceparse_jax.training.logs import Logs, last_step
+from faceparse_jax.training.setup import Job, accept, example_rows, training_inputs
 from faceparse_jax.training.tally import Tally
 
 # Keys that may change between the runs of one workdir: they do not touch the training.
 FREE_KEYS = ("eval.", "log.", "checkpoint.", "devices", "data.data_dir")
+# The schedule by which a longer run begins as a shorter one does.
+_OF_NO_TOTAL = "constant"
 
 
-def claim_workdir(workdir: pathlib.Path, config: dict[str, Any], write: bool = True) -> None:
-    """Writes the config into a new workdir, or checks it against the one that is there.
-
-    Args:
-        write: False on processes that only check.
+def check_workdir(workdir: pathlib.Path, config: dict[str, Any]) -> None:
+    """Checks a config against the one of the run that lies in a workdir; writes nothing.
 
     Raises:
         InputError: the workdir belongs to a run with another config.
@@ -42,26 +42,32 @@ def claim_workdir(workdir: pathlib.Path, config: dict[str, Any], write: bool = T
             f"--workdir {workdir}", "a file", "a folder, or nothing yet", "choose another --workdir"
         )
     path = workdir / "config.json"
-    if path.exists():
-        before = records.read(path, "the config of a run", "start in another --workdir")
-        changed = differing(before, config, FREE_KEYS)
-        if changed:
-            raise InputError(
-                str(path),
-                "a run with " + ", ".join(changed),
-                "the same config",
-                "give the same config to resume, or another --workdir",
-            )
-    if write:
-        try:
-            records.write(path, config)
-        except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
-                raise
-            raise InputError(
-                f"--workdir {workdir}", error.strerror, "a folder to write to",
-                "choose another --workdir, or change its permissions",
-            ) from error  # fmt: skip
+    if not path.exists():
+        return
+    before = records.read(path, "the config of a run", "start in another --workdir")
+    schedule = config["optim"]["schedule"]
+    free = (*FREE_KEYS, "train.steps") if schedule == _OF_NO_TOTAL else FREE_KEYS
+    changed = differing(before, config, free)
+    if changed:
+        expected = "the same config"
+        if any(key.startswith("train.steps=") for key in changed):
+            expected += f", since the rates of every step depend on train.steps ({schedule})"
+        raise InputError(
+            str(path),
+            "a run with " + ", ".join(changed),
+            expected,
+            "give the same config to resume, or another --workdir",
+        )
+    # A write that fails is told at the next one, so that the second of them ended well.
+    every = stored(before, str(path), "start in another --workdir").checkpoint.every
+    reached = max(last_step(workdir), *saved_steps(workdir, "best"), 0)
+    if reached > 2 * every and not saved_steps(workdir, "last"):
+        raise InputError(
+            str(workdir / "checkpoints" / "last"),
+            "no checkpoint",
+            f"those of a run that came to step {reached}",
+            "bring the whole folder back, or choose another --workdir to start anew",
+        )
 
 
 def train(config: Configs, workdir: pathlib.Path) -> dict[str, float]:
@@ -71,24 +77,53 @@ def train(config: Configs, workdir: pathlib.Path) -> dict[str, float]:
         The scalars of the last evaluation on validation data.
 
     Raises:
-        InputError: what `setup.accept` refuses; a workdir of another run.
+        InputError: what `setup.accept` refuses; a workdir of another run, or one in which
+            another process trains.
         NonFiniteError: a loss that is NaN or infinite.
         Stopped: SIGTERM or SIGINT came, and the state was saved.
     """
-    # 1. Everything that can be refused is refused before anything is written.
+    # Everything that can be refused is refused before anything is written.
     job = accept(config)
-    config = job.config
-    mesh, scheme = job.mesh, job.data.split.scheme
+    refused = None
+    with contextlib.ExitStack() as held:
+        try:
+            if sharding.is_lead():
+                held.enter_context(locked(workdir))
+            check_workdir(workdir, job.config.to_dict())
+            if sharding.is_lead():
+                name_whole(workdir)
+        except Exception as error:
+            refused = error
+        hosts.all_or_none(refused)
+        return _train(job, workdir)
+
+
+def _train(job: Job, workdir: pathlib.Path) -> dict[str, float]:
+    """See `train`; the workdir is this run's alone."""
+    # 1. What this process is, and what it leaves.
+    config, mesh, scheme = job.config, job.mesh, job.data.split.scheme
     lead = sharding.is_lead()
-    # On every process: where one alone refuses, the others wait for it in vain.
-    claim_workdir(workdir, config.to_dict(), write=lead)
-    if lead:
-        (workdir / NON_FINITE).unlink(missing_ok=True)
+    total, rows = config.train.steps, config.train.batch + config.data.paired_rows
 
     # 2. State: fresh, or the latest one in the workdir.
     checkpoints = Checkpoints(workdir, config.checkpoint.keep)
     state, meta = job.begin(checkpoints)
     start = int(state.step)
+    if start > total:
+        raise InputError(
+            "config.train.steps",
+            f"{total}",
+            f"at least {start}, the steps that the run in {workdir} has made",
+            f"set --config.train.steps={start}, or choose another --workdir",
+        )
+    if lead:
+        records.write(workdir / "config.json", config.to_dict())
+        (workdir / NON_FINITE).unlink(missing_ok=True)
+    if start == total:
+        with checkpoints:
+            if lead:
+                print(_finished(workdir, config), file=sys.stderr)
+        return {}
 
     # 3. One jitted step.
     train_step = job.train_step()
@@ -99,7 +134,6 @@ def train(config: Configs, workdir: pathlib.Path) -> dict[str, float]:
     # 4. The loop. Numbers leave the device where something is written only.
     key = job.key()
     last_scores: dict[str, float] = {}
-    total, rows = config.train.steps, config.train.batch + config.data.paired_rows
     watch = Watch(workdir, job.data.ids_of, lead)
     tally = Tally(scheme.classes, meta.get("seen"))
     with (
@@ -107,34 +141,40 @@ def train(config: Configs, workdir: pathlib.Path) -> dict[str, float]:
         checkpoints,
         Logs(workdir, total, start_step=start, lead=lead) as logs,
     ):
-        since, since_step = time.monotonic(), start
         for number in range(start + 1, total + 1):
             batch = next(batches)
             inputs = sharding.shard(training_inputs(batch), mesh)
-            with jax.transfer_guard("disallow"):
+            with logs.compiling("the training step"), jax.transfer_guard("disallow"):
                 state, scalars = train_step(state, inputs, key)
             if number == start + 1:  # compiled; until here a signal loses nothing
                 trained.enter_context(interrupts.held())
             tally.add(scalars.pop("seen"))
             watch.add(number, scalars, example_rows(batch))
 
-            if number % config.log.every == 0 or number == total:
+            if number == start + 1:
+                since, since_step = time.monotonic(), number - 1
+            logged = number % config.log.every == 0 or number == total
+            if logged or logs.due():
                 numbers = {k: float(v) for k, v in jax.device_get(scalars).items()}
                 seconds = max(time.monotonic() - since, 1e-9)
                 speed = (number - since_step) * rows / seconds
                 numbers["images_per_second"] = speed
-                logs.scalars(number, numbers | tally.scalars())
+                if logged:
+                    logs.scalars(number, numbers | tally.scalars())
                 rate = max(v for k, v in numbers.items() if k.startswith("rate/"))
                 logs.progress(number, images_per_second=speed, rate=rate, loss=numbers["loss"])
-                watch.look()
-                since, since_step = time.monotonic(), number
+                if logged:
+                    watch.look()
+                    since, since_step = time.monotonic(), number
 
             evaluated = number % config.eval.every == 0 or number == total
             if evaluated:
                 watch.look()
-                counts, _ = counting.count(
-                    eval_step, state.variables(), job.validation_batches(), mesh
+                shown = counting.shown(
+                    job.validation_batches(), job.validation.split, config.eval.batch
                 )
+                with logs.compiling("the evaluation"):
+                    counts, _ = counting.count(eval_step, state.variables(), shown, mesh)
                 last_scores = counting.scalars(counts, scheme)
                 logs.scalars(number, last_scores)
                 # A translator alone has no score: its latest state is the best.
@@ -149,7 +189,8 @@ def train(config: Configs, workdir: pathlib.Path) -> dict[str, float]:
                 examples = {k: v[:4] for k, v in examples.items()}
                 # From the host: this process computes by itself, apart from the others.
                 variables = jax.device_get(state.variables())
-                picture = examples_picture(show, variables, examples, scheme)
+                with logs.compiling("the prediction for pictures"):
+                    picture = examples_picture(show, variables, examples, scheme)
                 logs.pictures(number, "examples", picture)
             # Saved before the next batch is drawn, so that step and data agree.
             stop = signal_at(number)
@@ -166,3 +207,11 @@ def train(config: Configs, workdir: pathlib.Path) -> dict[str, float]:
     if lead and tally.summary():
         print(tally.summary(), file=sys.stderr)
     return last_scores
+
+
+def _finished(workdir: pathlib.Path, config: Config) -> str:
+    """What to tell where there is nothing left to train."""
+    told = f"{workdir}: finished at step {config.train.steps}; next: "
+    if config.optim.schedule == _OF_NO_TOTAL:
+        told += f"--config.train.steps={2 * config.train.steps} for as many steps again, or "
+    return told + f"{COMMAND} --mode evaluate --workdir {workdir} for scores"

@@ -156,6 +156,9 @@ class Job:
             told = ", ".join(f"{key} {value}" for key, value in by.items())
             print(f"note: the best checkpoint is chosen anew, by {told}", file=sys.stderr)
             best = None
+        if best is not None and not checkpoints.has_best(best["step"]):
+            print("note: the best checkpoint is chosen anew, since it is lost", file=sys.stderr)
+            best = None
         return state, meta | {"best": best, "seen": old.get("seen")}
 
 

@@ -19,6 +19,8 @@ from faceparse_jax.checkpoints.trained import load_trained
 from faceparse_jax.errors import InputError
 from faceparse_jax.evaluation import evaluate
 from faceparse_jax.runtime import hosts
+from tests.support.bad_input import listing
+from tests.support.locks import process_that_locks
 from tests.support.places import ROOT
 from tests.support.runs import command, numbers, small_config
 
@@ -178,6 +180,19 @@ def test_a_signal_to_one_process_saves_the_run_of_both(data_dir, pair_run, tmp_p
     step = store.read_meta(folder, "last")["step"]
     assert step == max(numbers(folder))
     assert f"saved at step {step}" in pair.told()
+
+
+def test_where_the_lead_is_refused_the_others_do_not_wait(data_dir, pair_run, tmp_path):
+    folder = tmp_path / "locked"
+    shutil.copytree(pair_run, folder)
+    before = listing(folder)
+    with process_that_locks(folder) as other:
+        with Pair(folder, *flags_of(config_for(data_dir))) as pair:
+            assert pair.statuses() == [2, 2], pair.told()
+            lead, second = (log.read_text() for log in pair.logs)
+        assert f"found process {other.pid} on" in lead
+        assert "error: the run: found process 0 refused" in second
+    assert listing(folder) == before
 
 
 def test_one_process_goes_on_from_the_checkpoint_of_two(data_dir, pair_run, tmp_path):

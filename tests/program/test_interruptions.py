@@ -1,7 +1,7 @@
 """Runs that are stopped, whose checkpoints are damaged, or whose loss is not finite."""
 
-import errno
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -17,10 +17,13 @@ from faceparse_jax.checkpoints.trained import load_trained
 from faceparse_jax.errors import InputError, NonFiniteError, Stopped
 from faceparse_jax.evaluation import evaluate
 from faceparse_jax.runtime import interrupts
+from faceparse_jax.runtime.lock import LOCK
 from faceparse_jax.training import loop
 from faceparse_jax.training.logs import Logs
 from faceparse_jax.training.replay import replay
 from faceparse_jax.training.setup import accept
+from tests.support.bad_input import listing
+from tests.support.locks import process_that_locks
 from tests.support.runs import numbers, small_config
 
 
@@ -105,13 +108,170 @@ def test_another_measure_of_the_best_begins_anew(data_dir, whole, capsys):
     assert "chosen anew, by route rgb, label_size 32" in capsys.readouterr().err
 
 
-def test_a_workdir_that_cannot_be_written_is_told(data_dir, tmp_path, monkeypatch):
-    def refuse(*_):
-        raise PermissionError(errno.EACCES, "Permission denied")
+def test_a_run_in_which_another_process_trains_is_left_alone(data_dir, cut, whole):
+    before = listing(cut)
+    with process_that_locks(cut) as other:
+        with pytest.raises(InputError, match=f"found process {other.pid} on .*, which works in it"):
+            loop.train(small_config(data_dir), cut)
+        assert listing(cut).keys() == before.keys() | {LOCK}
+        evaluate.evaluate_run(cut, "last")  # reads alone, and stays possible
+        other.kill()  # leaves the file
+        other.wait()
+        assert (cut / LOCK).exists()
+        loop.train(small_config(data_dir), cut)
+    assert not (cut / LOCK).exists()
+    same_end(cut, whole)
 
-    monkeypatch.setattr(loop.records, "write", refuse)
-    with pytest.raises(InputError, match="Permission denied, expected a folder to write to"):
-        loop.claim_workdir(tmp_path / "run", small_config(data_dir).to_dict())
+
+def test_a_run_of_constant_rate_goes_on_to_more_steps_and_nothing_differs(
+    data_dir, tmp_path, capsys
+):
+    longer, shorter = (small_config(data_dir, steps) for steps in (4, 2))
+    for config in (longer, shorter):
+        config.optim.schedule, config.eval.every = "constant", 2
+    loop.train(longer, tmp_path / "at once")
+    run = tmp_path / "run"
+    loop.train(shorter, run)
+    before = listing(run)
+    capsys.readouterr()
+    assert loop.train(shorter, run) == {}
+    told = capsys.readouterr().err
+    assert f"{run}: finished at step 2; next: --config.train.steps=4 for as many steps" in told
+    assert f"--mode evaluate --workdir {run} for scores" in told
+    assert listing(run) == before
+    loop.train(longer, run)
+    same_end(run, tmp_path / "at once")
+    with pytest.raises(InputError, match="found 2, expected at least 4, the steps that the run in"):
+        loop.train(shorter, run)
+    assert json.loads((run / "config.json").read_text())["train"]["steps"] == 4
+
+
+def test_more_steps_of_a_rate_that_falls_are_another_run(data_dir, whole, capsys):
+    config = small_config(data_dir, 8)
+    says = r"train.steps=4 \(now 8\), expected .* of every step depend on train.steps \(cosine\)"
+    with pytest.raises(InputError, match=says):
+        loop.check_workdir(whole, config.to_dict())
+    loop.train(small_config(data_dir), whole)
+    told = capsys.readouterr().err
+    assert f"{whole}: finished at step 4; next: python -m faceparse_jax.main --mode eval" in told
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "differs"),
+    [
+        (("tfds", True), ("arrays", False), ""),
+        (("arrays", False), ("tfds", True), ""),
+        (("arrays", False), ("arrays", True), ""),
+        (("tfds", False), ("tfds", True), "data.cache=False"),
+        (("tfds", False), ("arrays", False), "data.source='tfds'"),
+    ],
+)
+def test_where_batches_come_from_may_change_where_they_stay_the_same(
+    data_dir, tmp_path, before, now, differs
+):
+    """`test_arrays_give_the_batches_of_the_cached_reader` says where they do."""
+    config = small_config(data_dir)
+    config.data.source, config.data.cache = before
+    (tmp_path / "config.json").write_text(config.to_json())
+    config.data.source, config.data.cache = now
+    if differs:
+        with pytest.raises(InputError, match=differs):
+            loop.check_workdir(tmp_path, config.to_dict())
+    else:
+        config.data.shuffle_buffer = 7
+        loop.check_workdir(tmp_path, config.to_dict())
+
+
+UNNAMED = ".orbax-checkpoint-tmp"
+
+
+def _bare(run):
+    """Nothing of orbax's own beside the arrays, and other times."""
+    for path in run.rglob("*"):
+        if path.name in ("_CHECKPOINT_METADATA", "commit_success.txt"):
+            path.unlink()
+        else:
+            os.utime(path, (1e9, 1e9))
+
+
+def _strewn(run):
+    """Files and folders that a copy leaves, or that somebody keeps there."""
+    for folder in [path for path in run.rglob("*") if path.is_dir()]:
+        for name in (".DS_Store", "x.partial", "._3"):
+            (folder / name).write_bytes(b"x")
+    for which in ("last", "best"):
+        for name in (
+            "3 copy",
+            "3.partial",
+            f"9{UNNAMED}-mine",
+            f"4 old{UNNAMED}",
+            "step_3",
+            "0009",
+        ):
+            folder = run / "checkpoints" / which / name
+            folder.mkdir(parents=True)
+            (folder / "mine").write_text("x")
+        (run / "checkpoints" / which / "12").write_text("x")
+
+
+def _unnamed(run):
+    """The names that checkpoints have until they are written."""
+    for number, path in enumerate(sorted((run / "checkpoints" / "last").iterdir())):
+        path.rename(path.with_name(f"{path.name}{UNNAMED}{'-17' * number}"))
+
+
+@pytest.mark.parametrize("change", [_bare, _strewn, _unnamed])
+def test_a_copied_run_opens_and_nothing_that_lies_beside_is_deleted(
+    data_dir, cut, whole, capfd, change
+):
+    saved = [folder / str(step) for step in (1, 2, 3) for folder in cut.glob("checkpoints/last")]
+    change(cut)
+    beside = {
+        path: found
+        for path, found in listing(cut / "checkpoints").items()
+        if not any((cut / "checkpoints" / path).is_relative_to(folder) for folder in saved)
+    }
+    if change is _unnamed:  # read as it is
+        beside = {}
+        assert store.read_meta(cut, "last")["step"] == 3
+        load_trained(cut, "last")
+    loop.train(small_config(data_dir), cut)
+    assert "damaged" not in capfd.readouterr().err
+    same_end(cut, whole)
+    assert beside.items() <= listing(cut / "checkpoints").items()
+
+
+@pytest.mark.parametrize("lost", ["the folder", "its names"])
+def test_a_run_whose_checkpoints_are_lost_does_not_begin_anew(data_dir, cut, whole, lost):
+    if lost == "the folder":
+        shutil.rmtree(cut / "checkpoints" / "last")
+        shutil.copytree(whole / "checkpoints" / "best", cut / "checkpoints" / "best")
+    else:
+        _unnamed(cut)
+        for path in cut.glob("checkpoints/last/*/commit_success.txt"):
+            path.unlink()
+    before = listing(cut)
+    with pytest.raises(InputError, match="no checkpoint, expected those of a run that came to ste"):
+        loop.train(small_config(data_dir), cut)
+    assert listing(cut) == before
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_anew(data_dir, cut, whole):
+    shutil.rmtree(cut / "checkpoints")
+    lines = (cut / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (cut / "metrics.jsonl").write_text("".join(lines[:2]))
+    loop.train(small_config(data_dir), cut)
+    same_end(cut, whole)
+
+
+def test_a_best_checkpoint_that_is_lost_is_chosen_anew(data_dir, whole, tmp_path, capsys):
+    shutil.copytree(whole, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "best")
+    with pytest.raises(InputError, match=r"no checkpoint, expected .*add --checkpoint=last"):
+        load_trained(tmp_path / "run", "best")
+    with store.Checkpoints(tmp_path / "run", 3, read_only=True) as saved:
+        assert accept(small_config(data_dir)).begin(saved)[1]["best"] is None
+    assert "chosen anew, since it is lost" in capsys.readouterr().err
 
 
 def _files(folder: pathlib.Path) -> list[pathlib.Path]:

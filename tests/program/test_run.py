@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -169,6 +170,39 @@ def test_evaluation_writes_table_json_and_picture(workdir, capsys):
     assert picture.std() > 10
 
 
+def test_no_scores_are_lost_to_other_settings_or_to_later_ones(workdir, data_dir, tmp_path):
+    folder = tmp_path / "run" / "evaluation"
+    shutil.copytree(workdir, folder.parent, ignore=shutil.ignore_patterns("evaluation"))
+    folder.mkdir()
+    older = {"provenance": {"step": 1}, "routes": {}}  # before there was a file of all scores
+    (folder / "test_best.json").write_text(json.dumps(older))
+    config = tiny_config(data_dir)
+    settings = {
+        "test_best": {},
+        "test_best_noboundary": {"boundary_tolerance": -1},
+        "test_best_flip_size48": {"flip": True, "label_size": 48},
+    }
+    found = [older]
+    for name, values in [*settings.items(), ("test_best", {})]:
+        changed = config.copy_and_resolve_references()
+        changed.eval.update(values)
+        found += evaluate.evaluate_run(folder.parent, "best", changed).values()
+        assert json.loads((folder / f"{name}.json").read_text()) == as_json(found[-1])
+        assert (folder / f"{name}.png").exists()
+        assert (folder / f"{name}_rgb.csv").exists()
+        if name == "test_best_noboundary":
+            with (folder / "all.jsonl").open("a") as file:
+                file.write('{"torn')
+    assert {path.stem for path in folder.glob("*.json")} == settings.keys()
+    lines = (folder / "all.jsonl").read_text().splitlines()
+    assert lines.pop(3) == '{"torn'
+    assert [json.loads(line) for line in lines] == as_json(found)
+
+
+def as_json(value):
+    return json.loads(json.dumps(value))
+
+
 def test_other_datasets_are_scored_by_name(workdir, data_dir, tmp_path, capsys):
     """Every prepared merge order, other schemes at original size, both with the mirror image."""
     dummy_archives.celebamask_hq(tmp_path)
@@ -195,7 +229,8 @@ def test_other_datasets_are_scored_by_name(workdir, data_dir, tmp_path, capsys):
     for dataset, found in scores.items():
         record = found["provenance"]
         assert (record["scoring_resolution"], record["flip"]) == ("original", True)
-        path = workdir / "evaluation" / f"test_last_{dataset.replace('/', '_')}.json"
+        name = f"test_last_{dataset.replace('/', '_')}_flip_original_tolerance1.json"
+        path = workdir / "evaluation" / name
         assert json.loads(path.read_text()) == json.loads(json.dumps(found))
         assert path.with_suffix(".png").exists()
         # One photograph in each test split, at the label's own size.

@@ -10,9 +10,11 @@ from configs.studies import arms
 from faceparse_jax.checkpoints.trained import load_trained
 from faceparse_jax.errors import InputError
 from faceparse_jax.runtime import provenance
+from faceparse_jax.runtime.lock import LOCK
 from faceparse_jax.studies import compare, report, study
 from faceparse_jax.studies.study import run_study
 from faceparse_jax.training.loop import train
+from tests.support.locks import process_that_locks
 from tests.support.runs import tiny_config
 from tests.support.studies import both_alone, edit, tiny_study
 
@@ -72,6 +74,16 @@ def test_finished_runs_are_skipped_and_another_config_is_refused(finished, capsy
     other.base.optim.rate = 0.25
     with pytest.raises(InputError, match=r"a finished run with optim\.rate=0\.\d+ \(now 0\.25\)"):
         run_study(other, folder)
+
+
+def test_two_processes_do_not_run_a_study_in_one_folder(finished, monkeypatch):
+    config, folder = finished
+    monkeypatch.setattr(study, "train", None)  # would raise
+    with process_that_locks(folder) as other:
+        with pytest.raises(InputError, match=f"{folder}: found process {other.pid} on"):
+            run_study(config, folder)
+        assert (folder / LOCK).exists()
+    run_study(config, folder)
 
 
 def test_a_finished_run_is_not_scored_by_another_checkpoint(finished):

@@ -165,6 +165,18 @@ def in_the_way(name: str):
     return make
 
 
+def _locked(name, says, case, place):
+    """A case without a fault, beside what a process of another host left."""
+
+    def make(folder: pathlib.Path) -> None:
+        case.make(folder)
+        (folder / place).mkdir(parents=True)
+        holder = {"pid": 7, "host": "elsewhere", "since": "2026-01-02 03:04:05 +0000"}
+        (folder / place / "lock.json").write_text(json.dumps(holder))
+
+    return Case(f"lock: {name}", "lock", make, case.command, says)
+
+
 def _export(name, says, *words, make=nothing):
     command = ["faceparse_jax.data.synthetic.export", "--out={folder}/out", *words]
     return Case(f"export command: {name}", "export command", make, command, says)
@@ -257,6 +269,9 @@ CASES = [
     _checkpoint("a meta without end", "recursion", meta(lambda text: "[" * 100_000)),
     _checkpoint("a meta that is a pickle", "codec", copied(
         lambda r: (step(r) / "meta" / "metadata").write_bytes(trap(r.parent)))),
+    _checkpoint("a write that was never finished", "no checkpoint", copied(lambda r: (
+        (step(r) / "commit_success.txt").unlink(),
+        step(r).rename(step(r).with_name("1.orbax-checkpoint-tmp")))), which="last"),
     _checkpoint("a file for its folder", "no checkpoint", copied(lambda r: (
         shutil.rmtree(r / "checkpoints" / "last"), (r / "checkpoints" / "last").write_text("")))),
     _study("data that are not prepared", "tfds_builders.build", 'c.base.data.data_dir = "absent"'),
@@ -277,6 +292,10 @@ CASES = [
     _study("a record without config", "no config", "", finished("{}")),
     _study("a file for its folder", "a file", "", in_the_way("study")),
     _study("a file for its runs", "a file", "", in_the_way("study/runs")),
+    _locked("a run of another host", "process 7 on elsewhere, which works in it since 2026-01-02",
+            _data("", "", nothing), "run"),
+    _locked("a study of another host", "where that process has ended",
+            _study("", "", "", on_data('c.conditions = (("", ()),)')), "study"),
     _config("steps beyond 32 bits", "train.steps", "train.steps=1000000000000000"),
     _config("a warm-up beyond 32 bits", "optim.warmup_steps", "optim.warmup_steps=4000000000"),
     _config("a shuffle beyond 32 bits", "shuffle_buffer", "data.shuffle_buffer=4000000000"),

@@ -4,7 +4,6 @@ import io
 import json
 import struct
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,8 +12,7 @@ from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
 
 from faceparse_jax.errors import InputError
-from faceparse_jax.training import logs as logs_module
-from faceparse_jax.training.logs import Logs
+from faceparse_jax.training.logs import Logs, last_step
 
 
 def lines(workdir):
@@ -117,18 +115,69 @@ def test_a_torn_tensorboard_file_keeps_what_came_before(tmp_path):
     assert steps >= {1, 2, 3}
 
 
-def test_progress_in_a_file_is_plain_lines(tmp_path, capsys, monkeypatch):
-    clock = iter([50.0, 150.0, 9950.0])  # 10 s a step
-    monkeypatch.setattr(logs_module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    with Logs(tmp_path, 1000, start_step=10) as logs:
-        logs.progress(20, images_per_second=12.34, rate=0.01, loss=1.5)
-        logs.progress(1000, images_per_second=12.34, rate=0.01, loss=1.5)
+class Clock:
+    """Stands still until somebody lets it go on."""
+
+    now = 50.0
+
+    def __call__(self):
+        return self.now
+
+
+SOME = {"images_per_second": 12.34, "rate": 0.01, "loss": 1.5}
+
+
+def test_progress_in_a_file_is_plain_lines_and_compilation_is_no_part_of_the_time_left(
+    tmp_path, capsys
+):
+    clock = Clock()
+    with Logs(tmp_path, 1000, start_step=10, clock=clock) as logs:
+        for step in range(11, 1001):
+            with logs.compiling("the step"):
+                clock.now += 600 if step == 11 else 0
+            clock.now += 10 if step > 11 else 0
+            if step == 21:
+                with logs.compiling("the evaluation"):
+                    clock.now += 600
+            if step in (11, 21, 1000):
+                logs.progress(step, **SOME)
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
-        "step   20/1000  loss 1.5000  rate 1.00e-02  12.3 images/s  2:43:20 left",
+        "compiling the step, which may take minutes",
+        "step   11/1000  loss 1.5000  rate 1.00e-02  12.3 images/s",
+        "compiling the evaluation, which may take minutes",
+        "step   21/1000  loss 1.5000  rate 1.00e-02  12.3 images/s  2:43:10 left",
         "step 1000/1000  loss 1.5000  rate 1.00e-02  12.3 images/s  0:00 left",
     ]
+
+
+@pytest.mark.parametrize(("terminal", "apart"), [(False, 30.0), (True, 0.5)])
+def test_a_line_is_due_however_long_the_steps_take(tmp_path, monkeypatch, terminal, apart):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    clock = Clock()
+    with Logs(tmp_path, 10, clock=clock) as logs, Logs(tmp_path, 10, lead=False) as other:
+        assert not logs.due()
+        clock.now += apart
+        assert logs.due()
+        assert not other.due()
+        logs.progress(1, **SOME)
+        clock.now += apart - 0.01
+        assert not logs.due()
+
+
+def test_lines_that_are_due_change_no_logged_number(tmp_path):
+    with Logs(tmp_path, 10) as logs:
+        logs.progress(1, **SOME)
+    assert lines(tmp_path) == []
+
+
+def test_the_last_step_of_a_log(tmp_path):
+    assert last_step(tmp_path) == 0
+    write(tmp_path, [1, 7, 3])
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9')
+    assert last_step(tmp_path) == 7
 
 
 def test_progress_on_a_terminal_replaces_its_line(tmp_path, monkeypatch):

@@ -1,0 +1,170 @@
+"""One command at a time writes in a folder: a file in it names the process that does."""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import pathlib
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from faceparse_jax.errors import InputError
+
+LOCK = "lock.json"
+"""In the folder, while a process writes there: its id, its host and since when."""
+
+# A file system that has no locks between processes says so with one of these.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
+# More than holders that end at the same moment: some file systems cannot tell files apart.
+_ATTEMPTS = 10
+
+
+@contextlib.contextmanager
+def locked(folder: pathlib.Path) -> Iterator[None]:
+    """Keeps other processes from writing in a folder, which is made where there is none.
+
+    The operating system ends the lock with the process, however that ends, and on every file
+    system that has such locks. The file tells who holds it. It counts by itself where the file
+    system has none, and for processes of other hosts, which a lock may not reach.
+
+    Raises:
+        InputError: another process holds the lock, or may hold it on another host; the folder
+            cannot be written.
+    """
+    path = folder / LOCK
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = _opened(path)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise InputError(
+            f"--workdir {folder}",
+            error.strerror,
+            "a folder to write to",
+            "choose another --workdir, or change its permissions",
+        ) from error
+    text = (json.dumps(_this_process(), indent=1) + "\n").encode()
+    try:
+        os.truncate(file, 0)
+        os.pwrite(file, text, 0)
+        os.fsync(file)
+        yield
+    finally:
+        # Removed before it is given up, and only where nobody put another one there.
+        with contextlib.suppress(FileNotFoundError):
+            if path.read_bytes() == text:
+                path.unlink()
+        os.close(file)
+
+
+def _opened(path: pathlib.Path) -> int:
+    """The file, locked."""
+    for attempt in range(_ATTEMPTS):
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            free = _lock(file)
+            holder = _holder(file)
+            if free is False or (holder and _may_live(holder, unlocked=free is True)):
+                raise _refusal(path, holder, known=free is False)
+            # Another one is there where the holder removed its own after it was opened here.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file), path.stat()) or attempt == _ATTEMPTS - 1:
+                    return file
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+
+
+def _lock(file: int) -> bool | None:
+    """Whether the lock was free; None where the file system has no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return None
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        raise
+    return True
+
+
+def _this_process() -> dict[str, Any]:
+    return {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "boot": _boot(),
+        "started": _started(os.getpid()),
+    }
+
+
+def _holder(file: int) -> dict[str, Any]:
+    """What the file says of its process; empty where it says nothing."""
+    try:
+        found = json.loads(os.pread(file, 4096, 0))
+        return found if isinstance(found["pid"], int) and isinstance(found["host"], str) else {}
+    except (ValueError, KeyError, TypeError):
+        return {}  # a kill fell into the write
+
+
+def _may_live(holder: dict[str, Any], unlocked: bool) -> bool:
+    """Whether a process that left the file may still write.
+
+    Args:
+        unlocked: whether the operating system says that none of its processes holds the lock.
+    """
+    boot, here = holder.get("boot"), holder["host"] == socket.gethostname()
+    if here and boot != _boot():
+        return False  # the host was restarted since
+    # Containers of one machine have hosts of their own, and one kernel, which knows the lock.
+    if unlocked and (here or (boot and boot == _boot())):
+        return False
+    return not here or _runs(holder)
+
+
+def _runs(holder: dict[str, Any]) -> bool:
+    """Whether a process of this host lives and is not another one with the same id."""
+    try:
+        os.kill(holder["pid"], 0)
+    except PermissionError:
+        pass
+    except (OSError, OverflowError):
+        return False
+    return holder.get("started") == _started(holder["pid"])
+
+
+def _boot() -> str | None:
+    """What the kernel calls the time since its start; None where it does not tell."""
+    with contextlib.suppress(OSError):
+        return pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return None
+
+
+def _started(pid: int) -> int | None:
+    """The start of a process in ticks of the kernel; None where it does not tell."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        # The name, in parentheses, may hold spaces.
+        return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    return None
+
+
+def _refusal(path: pathlib.Path, holder: dict[str, Any], known: bool) -> InputError:
+    """What to tell; `known` where the operating system says that the lock is held."""
+    who, next_step = "a process that works in it", "wait until it ends"
+    if holder:
+        since = holder.get("since")
+        who = f"process {holder['pid']} on {holder['host']}, which works in it since {since}"
+    if holder and not known and holder["host"] != socket.gethostname():
+        next_step = f"remove {path} where that process has ended"
+    return InputError(
+        str(path.parent),
+        who,
+        "a folder in which no other process works",
+        f"{next_step}, or choose another --workdir",
+    )
