@@ -36,11 +36,11 @@ _HALF = re.compile(r"partial|incomplete|tmp")
 _SAME = re.compile(r"\.(png|npy|bin|csv)$")
 _STUDY = """
 from configs.studies import arms
-from tests.support.studies import tiny_study
+from tests.support.studies import both_alone, tiny_study
 
 def get_config():
     c = tiny_study({data!r})
-    c.arms, c.conditions, c.seeds = (arms.RGB_ALONE,), arms.depth_fractions(0.5), (0, 1)
+    c.arms, c.conditions, c.seeds = both_alone(), arms.depth_fractions(0.5), (0,)
     return c
 """
 
