@@ -15,9 +15,12 @@ from tests.support.places import ROOT
 SENTENCE = "stopped by {}; what was finished is kept; next: the same command again\n"
 
 
-def ended(script: str, *numbers: int) -> tuple[int, str, str]:
+BEGIN = "from faceparse_jax.runtime import interrupts\ninterrupts.install()\n"
+
+
+def ended(script: str, *numbers: int, begin: str = BEGIN) -> tuple[int, str, str]:
     """Status, output and errors of a script that got signals, each after a line that it printed."""
-    script = "from faceparse_jax.runtime import interrupts\ninterrupts.install()\n" + script
+    script = begin + script
     process = subprocess.Popen(
         [sys.executable, "-c", script],
         cwd=ROOT,
@@ -65,9 +68,11 @@ def test_a_signal_is_not_lost_and_is_not_waited_for(script):
 
 def test_output_that_nobody_reads_does_not_keep_a_command():
     script = "import os, sys, time\nprint('in', file=sys.stderr, flush=True)\nprint('x' * 10**6)\n"
-    script = "from faceparse_jax.runtime import interrupts\ninterrupts.install()\n" + script
     process = subprocess.Popen(
-        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-c", BEGIN + script],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     assert process.stderr.readline() == b"in\n"
     process.send_signal(signal.SIGINT)
@@ -130,6 +135,14 @@ def test_without_a_signal_a_command_has_its_own_status():
     )  # fmt: skip
 
 
+def test_the_script_catches_signals_too():
+    script = (
+        "import time, faceparse_jax.main as m\n"
+        "m.main = lambda: (print('in', flush=True), time.sleep(60))\nm.command()"
+    )
+    assert ended(script, signal.SIGINT, begin="") == (130, "in\n", SENTENCE.format("SIGINT"))
+
+
 def test_who_imports_the_package_keeps_his_own_handlers(tmp_path):
     """Also a program of somebody else that Python runs by its module's name."""
     (tmp_path / "theirs.py").write_text(
@@ -155,7 +168,7 @@ def tries(tmp_path_factory):
     return base, {command.name: command for command in interrupted.light(base)}
 
 
-@pytest.mark.parametrize("name", ["build faces", "check", "export", "compare", "config", "labels"])
+@pytest.mark.parametrize("name", ["build faces", "check", "compare", "config", "labels"])
 def test_a_command_that_is_stopped_at_a_random_moment_keeps_its_promise(tries, name):
     base, commands = tries
     whole = interrupted.undisturbed(commands[name], base / "whole")
@@ -175,7 +188,8 @@ def test_broken_promises_are_noticed(tmp_path):
         stopped = interrupted.Ended(status, 1.0, stderr, files)
         return interrupted.faults_of_stop(stopped, whole, tmp_path)
 
-    assert faults(stderr=f"a note\n3 images\r4 images\n{sentence}", a_png="1") == []
+    bars = "train:  0%|  | 0/9 [00:01<?, ? images/s]\rtrain: 50%|# | 4/9 [00:01<00:01, 4 images/s]"
+    assert faults(stderr=f"a note\n{bars}\n{sentence}", a_png="1") == []
     assert faults(status=-2) == ["status -2"]
     assert faults(stderr="") == ["0 sentences"]
     assert faults(stderr=2 * sentence) == ["2 sentences"]
