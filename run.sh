@@ -14,6 +14,18 @@ python=$venv/bin/python
 
 fail() { echo "error: $1" >&2; exit 2; }
 
+# Ctrl-C reaches what runs here, too; one of our commands tells of it and has status 130.
+ours=
+stop() {
+  [ "$ours$1" = yes130 ] || echo "stopped by SIGINT; what was finished is kept; next: the same command again" >&2
+  kill $(jobs -p) 2>/dev/null || true
+  exit 130
+}
+trap 'stop $?' INT
+
+# Runs what has words of its own about Ctrl-C: in the background it gets none.
+quietly() { "$@" & wait $!; }
+
 # find_python LAST: a Python from 3.11 to 3.LAST, for which there are wheels of every requirement
 find_python() {
   local name
@@ -32,7 +44,7 @@ make_venv() {
   if "$1/bin/python" -m pip --version >/dev/null 2>&1; then return; fi
   local base
   base=$(find_python "$2")
-  "$base" -m venv "$1" ||
+  quietly "$base" -m venv "$1" ||
     fail "venv: found none, expected Python's venv module; next: install python3-venv"
 }
 
@@ -43,7 +55,7 @@ install_into() {
   if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then return; fi
   make_venv "$1" "$2"
   echo "installing $3 into $1 (some minutes)"
-  "$1/bin/python" -m pip install --quiet --disable-pip-version-check -r "$3"
+  quietly "$1/bin/python" -m pip install --quiet --disable-pip-version-check -r "$3"
   echo "$want" >"$stamp"
 }
 
@@ -52,7 +64,7 @@ install() { install_into "$venv" 13 requirements.txt constraints.txt pyproject.t
 lock() {
   make_venv "$venv" 13
   # Without the constraints, which this replaces.
-  "$python" -m pip install --quiet --disable-pip-version-check -e '.[data,study,test]'
+  quietly "$python" -m pip install --quiet --disable-pip-version-check -e '.[data,study,test]'
   {
     echo "# Exact versions of all that pyproject.toml asks for and brings along, with its extras;"
     echo "# written by ./run.sh lock from the environment."
@@ -70,7 +82,7 @@ run_tests() {
   "$python" -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder "$@"
 }
 
-say_and_run() { echo "\$ $*"; "$@"; }
+say_and_run() { echo "\$ $*"; ours=yes; "$@"; ours=; }
 
 demo() {
   local out=${DEMO:-runs/demo}

@@ -19,6 +19,7 @@ from ml_collections import config_dict
 from pydantic import Field
 
 from faceparse_jax.errors import InputError
+from faceparse_jax.runtime import interrupts
 
 _MOST = 2**31 - 1  # steps are counted in 32 bits on the device
 
@@ -507,5 +508,10 @@ def documentation() -> str:
     return "\n".join(lines) + "\n"
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Prints `documentation`."""
     print(documentation(), end="")
+
+
+if __name__ == "__main__":
+    interrupts.run(main)

@@ -198,16 +198,25 @@ def stream(make: Callable[[Any], Any], rows: Sequence[Any]) -> Iterator[Any]:
     """
     workers = os.cpu_count() or 1
     waiting: collections.deque = collections.deque()
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        try:
-            for row in rows:
-                waiting.append(pool.submit(make, row))
-                if len(waiting) >= 4 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    pool = concurrent.futures.ThreadPoolExecutor(workers)
+    try:
+        for row in rows:
+            waiting.append(pool.submit(make, row))
+            if len(waiting) >= 4 * workers:
+                yield _awaited(waiting.popleft())
+        while waiting:
+            yield _awaited(waiting.popleft())
+    finally:
+        # A row that is being made may take long, and nobody waits for it any more.
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _awaited(future: concurrent.futures.Future) -> Any:
+    """The result of a future; a signal stops the wait."""
+    while not future.done():
+        interrupts.check()
+        concurrent.futures.wait([future], timeout=0.1)
+    return future.result()
 
 
 class Splits:

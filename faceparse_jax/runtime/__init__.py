@@ -1,1 +1,1 @@
-"""Devices, hosts, and the JSON files that commands leave for each other."""
+"""Devices, hosts, signals, and the JSON files that commands leave for each other."""

@@ -207,7 +207,7 @@ def test_a_killed_build_leaves_nothing_that_loads(capfd, manual_dir, tmp_path, k
         time.sleep(0.05)
     assert list(root.glob("*incomplete*/*-train.tfrecord*"))
     process.send_signal(kill)
-    process.wait(timeout=60)
+    assert process.wait(timeout=60) == (130 if kill == signal.SIGINT else -kill)
     with pytest.raises(InputError, match="no prepared dataset"):
         newest_version("celebamask_hq_d", "official", tmp_path / "d")
     if kill == signal.SIGKILL:

@@ -166,7 +166,10 @@ def test_killed_processes_go_on_and_nothing_differs(data_dir, pair_run, tmp_path
     same_bits(folder, pair_run)
 
 
-def test_a_signal_to_one_process_saves_the_run_of_both(data_dir, pair_run, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "statuses"), [(signal.SIGTERM, [143, 143]), (signal.SIGINT, [143, 130])]
+)
+def test_a_signal_to_one_process_saves_the_run_of_both(data_dir, tmp_path, number, statuses):
     folder = tmp_path / "stopped"
     config = config_for(data_dir)
     config.train.steps = 10_000  # as long as it takes the signal to get around
@@ -175,8 +178,8 @@ def test_a_signal_to_one_process_saves_the_run_of_both(data_dir, pair_run, tmp_p
     with Pair(folder, *flags_of(config)) as pair:
         pair.until(lambda: (folder / "metrics.jsonl").exists())
         pair.until(lambda: len((folder / "metrics.jsonl").read_text().splitlines()) >= 2)
-        pair.processes[1].send_signal(signal.SIGTERM)
-        assert pair.statuses() == [143, 143], pair.told()
+        pair.processes[1].send_signal(number)
+        assert pair.statuses() == statuses, pair.told()
     step = store.read_meta(folder, "last")["step"]
     assert step == max(numbers(folder))
     assert f"saved at step {step}" in pair.told()

@@ -30,13 +30,14 @@ def export(out: pathlib.Path, count: int, size: int, sheet: bool = False) -> Non
         InputError: a size that no head can have.
     """
     pictures = []
-    for n in interrupts.stoppable(range(count)):
+    for n in range(count):
         head = render_head(FIRST_KEY + n, size)
-        for folder in ("images", "depth"):
-            (out / folder).mkdir(parents=True, exist_ok=True)
         pictures.append(head["image"])
-        Image.fromarray(head["image"]).save(out / "images" / f"head_{n}.png")
-        Image.fromarray(head["depth"][..., 0]).save(out / "depth" / f"head_{n}_depth.png")
+        with interrupts.held():  # the first head is compiled, which would take long to wait for
+            for folder in ("images", "depth"):
+                (out / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(head["image"]).save(out / "images" / f"head_{n}.png")
+            Image.fromarray(head["depth"][..., 0]).save(out / "depth" / f"head_{n}_depth.png")
     if sheet:
         columns = math.ceil(math.sqrt(count))
         pictures += [np.full_like(pictures[0], 255)] * (-count % columns)
