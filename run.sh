@@ -56,8 +56,9 @@ lock() {
   {
     echo "# Exact versions of all that pyproject.toml asks for and brings along, with its extras;"
     echo "# written by ./run.sh lock from the environment."
+    # TensorFlow has two names, by the machine (pyproject.toml).
     "$python" -m pip list --format=freeze --exclude-editable --exclude pip --exclude setuptools \
-      --exclude wheel
+      --exclude wheel | sed -E 's/^tensorflow([-_]cpu)?==(.*)/tensorflow==\2\ntensorflow_cpu==\2/'
   } >constraints.txt.new
   mv constraints.txt.new constraints.txt
 }

@@ -34,9 +34,6 @@ def main() -> None:
     os.environ.setdefault(
         "JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/faceparse_jax/compiled")
     )
-    # Files of configs/ import each other; python -m finds them here, the command faceparse not.
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
     try:
         mode, values = command_line.parse(sys.argv[1:], MODES, __doc__)
         workdir = pathlib.Path(values.pop("workdir")).expanduser()

@@ -10,7 +10,10 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from configs import (
+from faceparse_jax import labels
+from faceparse_jax.checkpoints.run_config import differing, stored
+from faceparse_jax.config import FIELDS, TERMS, Config, documentation, expected, parse, sentence
+from faceparse_jax.configs import (
     base,
     celebamask_hq_d,
     celebamask_hq_d_128,
@@ -20,9 +23,6 @@ from configs import (
     lapa_d_128,
     synthetic_heads,
 )
-from faceparse_jax import labels
-from faceparse_jax.checkpoints.run_config import differing, stored
-from faceparse_jax.config import FIELDS, TERMS, Config, documentation, expected, parse, sentence
 from faceparse_jax.data import augment
 from faceparse_jax.data.augment import Augment
 from faceparse_jax.data.order import Scarcity

@@ -54,7 +54,7 @@ def _predict(name, says, *words, make=nothing):
 
 
 STUDY = """
-from configs.studies import arms, synthetic
+from faceparse_jax.configs.studies import arms, synthetic
 
 def get_config():
     c = synthetic.get_config()
