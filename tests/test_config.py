@@ -130,6 +130,20 @@ def test_a_config_becomes_typed_values_and_json_and_comes_back():
         parsed.train.steps = 3
 
 
+def test_a_relative_folder_of_data_is_kept_whole(tmp_path, monkeypatch):
+    config = base.get_config()
+    config.data.data_dir = "data"
+    monkeypatch.chdir(tmp_path)
+    parsed = parse(config)
+    assert parsed.data.data_dir == str(tmp_path / "data")
+    # That of a run of an earlier version is looked for where the command is given.
+    old = json.loads(json.dumps(Config().to_dict()))
+    old["data"]["data_dir"] = "data"
+    assert stored(old, "x", "y").data.data_dir == parsed.data.data_dir
+    config.data.data_dir = "~/data"  # another home has it, too
+    assert parse(config).data.data_dir == "~/data"
+
+
 def test_all_faulty_keys_are_named_at_once_each_with_its_range_and_a_value_to_set():
     config = base.get_config()
     config.train.ema, config.loss.mutual_mean = 1.0, "faces"
