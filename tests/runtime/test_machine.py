@@ -1,5 +1,6 @@
 """Cores within a quota, a home folder or none, and where compiled programs are kept."""
 
+import os
 import pwd
 
 import pytest
@@ -74,3 +75,68 @@ def test_a_path_below_home_needs_a_home(homeless, tmp_path):
 def test_home_stands_for_its_sign(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert machine.expanded("~/data") == tmp_path / "data"
+
+
+@pytest.fixture
+def environment(monkeypatch, tmp_path):
+    """What `set_environment` sets, in a user's empty environment."""
+    kept = dict(os.environ)
+    for name in ("JAX_COMPILATION_CACHE_DIR", "PJRT_NPROC", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(machine, "cores", lambda: 8)
+    yield os.environ
+    os.environ.clear()
+    os.environ.update(kept)
+
+
+def test_compiled_programs_lie_where_the_users_caches_do(environment, tmp_path):
+    machine.set_environment()
+    folder = tmp_path / ".cache" / "faceparse_jax" / "compiled"
+    assert environment["JAX_COMPILATION_CACHE_DIR"] == str(folder)
+    assert list(folder.iterdir()) == []
+
+
+def test_the_users_own_places_go_before(environment, tmp_path):
+    environment["XDG_CACHE_HOME"] = str(tmp_path / "caches")
+    machine.set_environment()
+    folder = tmp_path / "caches" / "faceparse_jax" / "compiled"
+    assert environment["JAX_COMPILATION_CACHE_DIR"] == str(folder)
+    environment["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path / "own")
+    machine.set_environment()
+    assert environment["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "own")
+    assert not (tmp_path / "own").exists()  # JAX makes it
+
+
+def test_where_the_cache_cannot_be_written_there_is_none(environment, tmp_path, capfd):
+    (tmp_path / ".cache").write_text("a file in the way")
+    machine.set_environment()
+    assert "JAX_COMPILATION_CACHE_DIR" not in environment
+    assert capfd.readouterr() == ("", "")
+
+
+def test_without_a_home_there_is_no_cache(environment, homeless):
+    machine.set_environment()
+    assert "JAX_COMPILATION_CACHE_DIR" not in environment
+
+
+def test_the_oldest_of_too_many_programs_go(environment, tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "CACHE_LIMIT", 250)
+    folder = tmp_path / ".cache" / "faceparse_jax" / "compiled"
+    folder.mkdir(parents=True)
+    for age, name in enumerate(("new-cache", "older-cache", "oldest-cache")):
+        (folder / name).write_bytes(bytes(100))
+        os.utime(folder / name, (1e9 - age, 1e9 - age))
+    machine.set_environment()
+    assert sorted(path.name for path in folder.iterdir()) == ["new-cache", "older-cache"]
+
+
+def test_xla_is_told_of_a_quota_alone(environment, monkeypatch):
+    machine.set_environment()
+    assert "PJRT_NPROC" not in environment
+    monkeypatch.setattr(machine, "cores", lambda: 3)
+    machine.set_environment()
+    assert environment["PJRT_NPROC"] == "3"
+    environment["PJRT_NPROC"] = "5"
+    machine.set_environment()
+    assert environment["PJRT_NPROC"] == "5"
