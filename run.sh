@@ -38,14 +38,21 @@ find_python() {
   fail "python3: found $(python3 --version 2>&1 || true), expected Python 3.11 to 3.$1; next: install it, or name it with PYTHON=/path/to/python3.11"
 }
 
+# is_venv FOLDER: one that failed half-way has no pip, and pip of one without a prefix of its own
+# would install for the whole machine, as where pyenv is not told of its folder
+is_venv() {
+  "$1/bin/python" -c 'import pip, sys; sys.exit(sys.prefix == sys.base_prefix)' 2>/dev/null
+}
+
 # make_venv FOLDER LAST
 make_venv() {
-  # A venv that failed half-way has a python and no pip.
-  if "$1/bin/python" -m pip --version >/dev/null 2>&1; then return; fi
+  if is_venv "$1"; then return; fi
   local base
   base=$(find_python "$2")
   quietly "$base" -m venv "$1" ||
     fail "venv: found none, expected Python's venv module; next: install python3-venv"
+  is_venv "$1" ||
+    fail "$1: found a Python of another place in it, expected a virtual environment; next: remove $1, and name Python itself with PYTHON=/path/to/python3.11"
 }
 
 # install_into FOLDER LAST REQUIREMENTS [FILE...]: anew where one of these files has changed
@@ -55,6 +62,9 @@ install_into() {
   if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then return; fi
   make_venv "$1" "$2"
   echo "installing $3 into $1 (some minutes)"
+  # Without a home folder pip would keep its cache in a folder named ~.
+  "$1/bin/python" -c 'import os, sys; sys.exit(os.path.expanduser("~") == "~")' ||
+    export PIP_NO_CACHE_DIR=1
   quietly "$1/bin/python" -m pip install --quiet --disable-pip-version-check -r "$3"
   echo "$want" >"$stamp"
 }
@@ -68,8 +78,9 @@ lock() {
   {
     echo "# Exact versions of all that pyproject.toml asks for and brings along, with its extras;"
     echo "# written by ./run.sh lock from the environment."
+    # TensorFlow has two names, by the machine (pyproject.toml).
     "$python" -m pip list --format=freeze --exclude-editable --exclude pip --exclude setuptools \
-      --exclude wheel
+      --exclude wheel | sed -E 's/^tensorflow([-_]cpu)?==(.*)/tensorflow==\2\ntensorflow_cpu==\2/'
   } >constraints.txt.new
   mv constraints.txt.new constraints.txt
 }

@@ -22,8 +22,8 @@ os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")
 import jax
 import numpy as np
 
-from configs import base, synthetic_heads
 from faceparse_jax.checkpoints.store import Checkpoints
+from faceparse_jax.configs import base, synthetic_heads
 from faceparse_jax.evaluation import counting
 from faceparse_jax.evaluation.scoring import Scoring
 from faceparse_jax.runtime import sharding, tables

@@ -13,7 +13,7 @@ import os
 import pathlib
 import tempfile
 
-from configs import synthetic_heads
+from faceparse_jax.configs import synthetic_heads
 from faceparse_jax.runtime import tables
 from faceparse_jax.training import loop as run
 from faceparse_jax.training.logs import Logs

@@ -1,6 +1,6 @@
 """CelebAMask-HQ-D at 512 px, full system; scores at 512 px."""
 
-from configs import base, recipes
+from faceparse_jax.configs import base, recipes
 
 
 def get_config():

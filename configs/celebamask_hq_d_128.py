@@ -1,6 +1,6 @@
 """CelebAMask-HQ-D at 128 px, full system, 500 steps; scores at 128 px."""
 
-from configs import base, recipes
+from faceparse_jax.configs import base, recipes
 
 
 def get_config():

@@ -1,6 +1,6 @@
 """LaPa-D at 512 px, full system; scores at the original size of each photograph."""
 
-from configs import base, recipes
+from faceparse_jax.configs import base, recipes
 
 
 def get_config():

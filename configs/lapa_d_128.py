@@ -1,6 +1,6 @@
 """LaPa-D at 128 px, full system, 500 steps; scores at the original size."""
 
-from configs import base, recipes
+from faceparse_jax.configs import base, recipes
 
 
 def get_config():

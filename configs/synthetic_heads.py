@@ -1,6 +1,6 @@
 """The embedded default: the full system on procedural heads, sized for two CPU cores."""
 
-from configs import base
+from faceparse_jax.configs import base
 
 
 def get_config():

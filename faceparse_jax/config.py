@@ -8,6 +8,7 @@ and docs/configuration.md is what this prints:
 """
 
 import itertools
+import os
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -29,6 +30,14 @@ Side = Annotated[int, Field(ge=16, le=8192)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _whole(folder: str) -> str:
+    """A folder that is the same wherever the next command is given; ``~`` stays for the reader."""
+    return folder if folder.startswith("~") else os.path.abspath(folder)
+
+
+Folder = Annotated[str, pydantic.AfterValidator(_whole)]
 
 
 def _ordered(points: tuple[tuple[int, float], ...]) -> tuple[tuple[int, float], ...]:
@@ -63,8 +72,9 @@ class Data(_Section):
     """The builder in tfds_builders."""
     config: str = "official"
     """The builder's config; for CelebAMask-HQ it is the merge order."""
-    data_dir: str = "~/tensorflow_datasets"
-    """The folder that tfds_builders.build wrote to."""
+    data_dir: Folder = "~/tensorflow_datasets"
+    """The folder that tfds_builders.build wrote to; a relative one is meant from the folder where
+    the command is given, and kept as a whole path."""
     source: Literal["tfds", "arrays"] = "tfds"
     """What is read: the prepared TFDS files, or the decoded arrays of
     faceparse_jax.data.decode, which need no TensorFlow."""

@@ -14,14 +14,13 @@ inputs out that cannot be parsed; 128 + N where signal N (Ctrl-C is 2) stopped i
 saves its state then; a second signal does not wait.
 """
 
-import os
 import pathlib
 import sys
 
 from faceparse_jax.errors import InputError
 from faceparse_jax.evaluation.command import EVALUATE
 from faceparse_jax.prediction.command import PREDICT
-from faceparse_jax.runtime import command_line, interrupts
+from faceparse_jax.runtime import command_line, interrupts, machine
 from faceparse_jax.studies.command import STUDY
 from faceparse_jax.training.command import REPLAY, TRAIN
 
@@ -29,17 +28,10 @@ MODES = (TRAIN, EVALUATE, PREDICT, STUDY, REPLAY)
 
 
 def main() -> None:
-    # JAX and TensorFlow read them at import, which the modes do late.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault(
-        "JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/faceparse_jax/compiled")
-    )
-    # Files of configs/ import each other; python -m finds them here, the command faceparse not.
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    machine.set_environment()  # before JAX and TensorFlow are imported, which the modes do late
     try:
         mode, values = command_line.parse(sys.argv[1:], MODES, __doc__)
-        workdir = pathlib.Path(values.pop("workdir")).expanduser()
+        workdir = machine.expanded(values.pop("workdir"))
         _check_workdir(workdir)
         mode.run(workdir, **values)
     except InputError as error:

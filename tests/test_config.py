@@ -10,7 +10,10 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from configs import (
+from faceparse_jax import labels
+from faceparse_jax.checkpoints.run_config import differing, stored
+from faceparse_jax.config import FIELDS, TERMS, Config, documentation, expected, parse, sentence
+from faceparse_jax.configs import (
     base,
     celebamask_hq_d,
     celebamask_hq_d_128,
@@ -20,9 +23,6 @@ from configs import (
     lapa_d_128,
     synthetic_heads,
 )
-from faceparse_jax import labels
-from faceparse_jax.checkpoints.run_config import differing, stored
-from faceparse_jax.config import FIELDS, TERMS, Config, documentation, expected, parse, sentence
 from faceparse_jax.data import augment
 from faceparse_jax.data.augment import Augment
 from faceparse_jax.data.order import Scarcity
@@ -128,6 +128,20 @@ def test_a_config_becomes_typed_values_and_json_and_comes_back():
     assert parse(parsed) is parsed
     with pytest.raises(ValidationError, match="frozen"):
         parsed.train.steps = 3
+
+
+def test_a_relative_folder_of_data_is_kept_whole(tmp_path, monkeypatch):
+    config = base.get_config()
+    config.data.data_dir = "data"
+    monkeypatch.chdir(tmp_path)
+    parsed = parse(config)
+    assert parsed.data.data_dir == str(tmp_path / "data")
+    # That of a run of an earlier version is looked for where the command is given.
+    old = json.loads(json.dumps(Config().to_dict()))
+    old["data"]["data_dir"] = "data"
+    assert stored(old, "x", "y").data.data_dir == parsed.data.data_dir
+    config.data.data_dir = "~/data"  # another home has it, too
+    assert parse(config).data.data_dir == "~/data"
 
 
 def test_all_faulty_keys_are_named_at_once_each_with_its_range_and_a_value_to_set():

@@ -2,11 +2,13 @@
 
 import ast
 import itertools
+import os
 import subprocess
 import sys
 import tomllib
 
 import pytest
+import setuptools
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -36,6 +38,52 @@ def test_the_package_alone_brings_no_jax():
     assert done.returncode == 0, done.stderr
 
 
+@pytest.fixture
+def elsewhere(tmp_path):
+    """A folder of a user, whose own package has the name of the repository's folder."""
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "__init__.py").write_text("raise SystemExit('not this one')\n")
+    return tmp_path
+
+
+def run_elsewhere(folder, *words):
+    """Python in a user's folder."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("name", ["synthetic_heads", "configs/lapa_d_128.py", "studies/synthetic"])
+def test_configs_of_the_package_are_found_from_any_folder(name, elsewhere):
+    code = (
+        "import sys\n"
+        "from faceparse_jax import main\n"
+        "from faceparse_jax.runtime import command_line\n"
+        "mode, values = command_line.parse(sys.argv[1:], main.MODES)\n"
+        "print(values['config'].get('arms') is not None)"
+    )
+    mode = "study" if "studies" in name else "train"
+    done = run_elsewhere(elsewhere, "-c", code, f"--mode={mode}", "--workdir=w", f"--config={name}")
+    assert done.stdout == f"{mode == 'study'}\n", done.stderr
+
+
+def test_a_file_that_is_there_goes_before_one_of_the_package(elsewhere):
+    (elsewhere / "configs" / "lapa_d.py").write_text("raise ValueError('the user\\'s own')\n")
+    words = ("--workdir", "w", "--config", "configs/lapa_d.py")
+    done = run_elsewhere(elsewhere, "-m", "faceparse_jax.main", *words)
+    assert done.returncode == 2
+    assert "ValueError: the user's own" in done.stderr
+
+
+def test_a_plain_installation_has_the_configs_within_the_package():
+    include = TOOLS["setuptools"]["packages"]["find"]["include"]
+    installed = setuptools.find_packages(ROOT, include=include)
+    assert {"faceparse_jax.configs", "faceparse_jax.configs.studies"} <= set(installed)
+    assert {name.partition(".")[0] for name in installed} == {"faceparse_jax", "tfds_builders"}
+    assert (ROOT / "faceparse_jax" / "configs").resolve() == ROOT / "configs"
+
+
 def imported(*patterns: str) -> set[str]:
     """The modules of others that files of the repository import, also within functions."""
     own = {"faceparse_jax", "tfds_builders", "configs"}
@@ -59,7 +107,8 @@ MODULES = {
     "tensorflow-cpu": "tensorflow",
     "tensorflow-datasets": "tensorflow_datasets",
 }
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT, TOOLS = PYPROJECT["project"], PYPROJECT["tool"]
 ASKED = {"": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}
 
 
@@ -109,6 +158,22 @@ def test_the_exact_versions_lie_in_the_ranges():
         assert found in requirement.specifier, f"{requirement}: found {found} in constraints.txt"
         bounds = {part.operator for part in requirement.specifier}
         assert bounds == {">=", "<"}, f"{requirement}: expected a range"
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "name"),
+    [
+        ("linux", "x86_64", "tensorflow-cpu"),
+        ("linux", "aarch64", "tensorflow"),
+        ("darwin", "arm64", "tensorflow"),
+        ("win32", "AMD64", "tensorflow"),
+    ],
+)
+def test_each_machine_gets_the_tensorflow_that_has_wheels_for_it(system, machine, name):
+    place = {"sys_platform": system, "platform_machine": machine}
+    asked = [line for line in map(Requirement, ASKED["data"]) if line.name.startswith("tensorflow")]
+    chosen = [line.name for line in asked if not line.marker or line.marker.evaluate(place)]
+    assert chosen == [name, "tensorflow-datasets"]
 
 
 def test_running_needs_no_extra():

@@ -22,7 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 from faceparse_jax.errors import InputError, not_installed
-from faceparse_jax.runtime import interrupts
+from faceparse_jax.runtime import interrupts, machine
 
 EXIT_BAD_INPUT = 2
 _HERE = pathlib.Path(__file__).parent
@@ -125,8 +125,8 @@ def build(
     """
     builder_cls = builder_class(name)
     _check_config(builder_cls, name, config)
-    data_dir = pathlib.Path(data_dir).expanduser().absolute()
-    manual_dir = pathlib.Path(manual_dir).expanduser().absolute() if manual_dir else None
+    data_dir = machine.expanded(data_dir).absolute()
+    manual_dir = machine.expanded(manual_dir).absolute() if manual_dir else None
     builder = _open_builder(builder_cls, config, data_dir)
     folder = pathlib.Path(builder.data_dir)
     if folder.exists():
@@ -173,7 +173,7 @@ def check_files(name: str, manual_dir: pathlib.Path | None, config: str | None) 
     if not builder_cls.MANUAL_DOWNLOAD_INSTRUCTIONS:
         print(f"{name} needs no files: it is rendered")
         return True
-    manual_dir = pathlib.Path(manual_dir).expanduser().absolute() if manual_dir else None
+    manual_dir = machine.expanded(manual_dir).absolute() if manual_dir else None
     _check_manual_dir(builder_cls, name, manual_dir)
     from tfds_builders import check
 
@@ -272,6 +272,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Runs the command and returns its exit status."""
     options = parse(argv)
+    machine.set_environment()  # before the builders import JAX and TensorFlow
     try:
         if options.list:
             list_builders()

@@ -4,7 +4,6 @@ import collections
 import concurrent.futures
 import dataclasses
 import io
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from PIL import Image
 
 from faceparse_jax import images, labels
 from faceparse_jax.errors import InputError, few
-from faceparse_jax.runtime import interrupts
+from faceparse_jax.runtime import interrupts, machine
 from faceparse_jax.runtime.progress import bar
 from tfds_builders import files
 
@@ -196,7 +195,7 @@ def stream(make: Callable[[Any], Any], rows: Sequence[Any]) -> Iterator[Any]:
     At most four rows per thread are made ahead of the caller, so memory does not grow
     with the number of rows.
     """
-    workers = os.cpu_count() or 1
+    workers = machine.cores()
     waiting: collections.deque = collections.deque()
     pool = concurrent.futures.ThreadPoolExecutor(workers)
     try:

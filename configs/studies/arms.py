@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import base
+from faceparse_jax.configs import base
 
 
 def terms(*, rgb=0.0, depth=0.0, e2e=0.0, mutual=0.0, translation=0.0, adversarial=0.0):

@@ -1,7 +1,7 @@
 """The two claims on photographs: shares of depth, parsers alone against parsers together."""
 
-from configs import celebamask_hq_d_128
-from configs.studies import arms
+from faceparse_jax.configs import celebamask_hq_d_128
+from faceparse_jax.configs.studies import arms
 
 
 def get_config():

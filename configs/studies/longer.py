@@ -4,7 +4,7 @@ The number of steps was chosen on validation data with one seed. Translation put
 through the depth parser, so one arm of it alone has as many.
 """
 
-from configs.studies import arms, celebamask_hq_d
+from faceparse_jax.configs.studies import arms, celebamask_hq_d
 
 
 def get_config():

@@ -5,7 +5,7 @@ see as many, and as many again that may have no label but through the other pars
 learning by class balances the classes, so each parser alone is there with a loss that does so too.
 """
 
-from configs.studies import arms, celebamask_hq_d
+from faceparse_jax.configs.studies import arms, celebamask_hq_d
 
 
 def get_config():

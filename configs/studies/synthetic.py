@@ -4,8 +4,8 @@ Steps and rows were chosen on validation data with one seed. Translation puts tw
 through the depth parser, so one arm of it alone has as many.
 """
 
-from configs import synthetic_heads
-from configs.studies import arms
+from faceparse_jax.configs import synthetic_heads
+from faceparse_jax.configs.studies import arms
 
 
 def get_config():

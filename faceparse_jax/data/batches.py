@@ -12,7 +12,6 @@ A batch is ``image`` u8 [b h w 3], ``depth`` u8 or u16 [b h w 1], ``label`` u8 [
 
 import collections
 import itertools
-import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from jaxtyping import Int, UInt8
 from faceparse_jax.errors import InputError
 from faceparse_jax.images.resize import Shape, fitted, inside, resize_label
 from faceparse_jax.labels import IGNORE
+from faceparse_jax.runtime import machine
 
 Batch = dict[str, Any]
 
@@ -56,7 +56,7 @@ def host_rows(count: int, host: int, hosts: int, key: str = "the batch size") ->
 
 
 # More threads than cores would only wait for each other.
-_THREADS = ThreadPoolExecutor(min(os.cpu_count() or 1, 32), "examples")
+_THREADS = ThreadPoolExecutor(min(machine.cores(), 32), "examples")
 
 
 def ahead(function: Callable, items: Iterable, count: int) -> Iterator:

@@ -19,7 +19,7 @@ import numpy as np
 from faceparse_jax.config import inside, interval
 from faceparse_jax.data.reader import Reader
 from faceparse_jax.errors import InputError, not_installed
-from faceparse_jax.runtime import interrupts, progress
+from faceparse_jax.runtime import interrupts, machine, progress
 
 EXIT_BAD_INPUT = 2
 _BATCH = 16
@@ -107,7 +107,9 @@ def main(argv: list[str] | None = None) -> int:
     if not inside(options.size, interval("data.size")):
         parser.error(f"--size: found {options.size}, expected at least 16 pixels, at most 8192")
     try:
-        folders = write(options.name, options.config, options.data_dir.expanduser(), options.size)
+        folders = write(
+            options.name, options.config, machine.expanded(options.data_dir), options.size
+        )
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT

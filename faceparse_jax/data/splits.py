@@ -6,6 +6,7 @@ import pathlib
 
 from faceparse_jax.errors import InputError
 from faceparse_jax.labels import Scheme
+from faceparse_jax.runtime import machine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,15 +62,14 @@ def newest_version(name: str, config: str, data_dir: str | pathlib.Path) -> path
     Raises:
         InputError: the dataset is not prepared.
     """
-    root = pathlib.Path(data_dir).expanduser() / name / config
+    root = machine.expanded(data_dir) / name / config
     versions = {
         tuple(int(n) for n in path.parent.name.split(".")): path.parent
         for path in root.glob("*.*.*/dataset_info.json")
         if path.parent.name.replace(".", "").isdigit()
     }
     if not versions:
-        command = build_command(name, config, data_dir)
-        raise InputError(str(root), "no prepared dataset", f"{name}/{config}", command)
+        raise _not_prepared(root, f"{name}/{config}", build_command(name, config, data_dir))
     return versions[max(versions)]
 
 
@@ -79,16 +79,22 @@ def prepared_configs(name: str, data_dir: str | pathlib.Path) -> list[str]:
     Raises:
         InputError: none is.
     """
-    root = pathlib.Path(data_dir).expanduser() / name
+    root = machine.expanded(data_dir) / name
     found = sorted({path.parent.parent.name for path in root.glob("*/*.*.*/dataset_info.json")})
     if not found:
-        raise InputError(
-            str(root),
-            "no prepared dataset",
-            "at least one config",
-            build_command(name, "C", data_dir),
-        )
+        raise _not_prepared(root, "at least one config", build_command(name, "C", data_dir))
     return found
+
+
+def _not_prepared(root: pathlib.Path, expected: str, command: str) -> InputError:
+    return InputError(
+        str(root.absolute()),
+        "no prepared dataset",
+        expected,
+        f"{command}; or, where it lies elsewhere, --config.data.data_dir=FOLDER to train, the same "
+        "behind --config FILE to evaluate or replay, and --config.base.data.data_dir=FOLDER in a "
+        "study",
+    )
 
 
 def fingerprint(directory: pathlib.Path) -> str:

@@ -18,9 +18,13 @@ from faceparse_jax import labels
 from faceparse_jax.data.batches import png_shape
 from faceparse_jax.data.splits import Split, build_command, fingerprint, newest_version
 from faceparse_jax.errors import InputError
+from faceparse_jax.runtime import machine
 
 # TensorFlow would take all of the memory of the GPUs that JAX works on.
 tf.config.set_visible_devices([], "GPU")
+with contextlib.suppress(RuntimeError):  # it works already, for a program of others
+    tf.config.threading.set_inter_op_parallelism_threads(machine.cores())
+    tf.config.threading.set_intra_op_parallelism_threads(machine.cores())
 
 _ENCODED = ("image", "depth", "label")
 _FRAME = 16  # bytes of a record beside its data: a length and two checksums

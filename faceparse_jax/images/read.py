@@ -20,6 +20,7 @@ from jaxtyping import Bool, Shaped, UInt8, UInt16
 from PIL import ExifTags, Image
 
 from faceparse_jax.errors import InputError
+from faceparse_jax.runtime import machine
 
 MAX_BYTES = 2**29
 """Largest file that is read; `MAX_PIXELS` of 16-bit colour, uncompressed, are less."""
@@ -69,7 +70,7 @@ def contents(source: Source, name: str = "") -> tuple[bytes, str]:
     if isinstance(source, bytes):
         return source, name or "image"
     name = name or os.fspath(source)
-    path = pathlib.Path(source).expanduser()
+    path = machine.expanded(source)
     try:
         found = path.stat()
         if stat.S_ISDIR(found.st_mode):

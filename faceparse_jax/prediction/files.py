@@ -26,7 +26,7 @@ from faceparse_jax.images import (
 from faceparse_jax.images.draw import colour_depth, prediction_picture
 from faceparse_jax.prediction.inputs import Input, Place, find_inputs
 from faceparse_jax.prediction.parser import Item, Parser, Result, same_frame
-from faceparse_jax.runtime import interrupts
+from faceparse_jax.runtime import interrupts, machine
 from faceparse_jax.runtime.provenance import code_version
 
 RECORD = "predictions.json"
@@ -103,8 +103,8 @@ def predict_files(
         Stopped: a signal came; what is done is recorded.
     """
     inputs = find_inputs(images, depths)
-    out = pathlib.Path(out).expanduser()
-    places = [pathlib.Path(place).expanduser() for place in (images, depths) if place is not None]
+    out = machine.expanded(out)
+    places = [machine.expanded(place) for place in (images, depths) if place is not None]
     _check_out(out, inputs, places)
     for there in sorted({(item.image is not None, item.depth is not None) for item in inputs}):
         parser.route(*there, settings.output)
@@ -221,7 +221,7 @@ def _check_inputs(inputs: Sequence[Input], parser: Parser, settings: Settings) -
             return error
         return None
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(machine.cores()) as pool:
         errors = [error for error in pool.map(problem, inputs) if error]
     if errors and len(inputs) == 1:
         raise errors[0]

@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Iterable
 
 from faceparse_jax.errors import InputError, few
+from faceparse_jax.runtime import machine
 
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm",
@@ -42,7 +43,7 @@ def find_inputs(images: Place | None, depths: Place | None) -> list[Input]:
         image, depth = _by_stem(image_files), _by_stem(depth_files, "_depth")
         return [Input(s, image.get(s), depth.get(s)) for s in sorted(image | depth)]
 
-    image_place, depth_place = (pathlib.Path(p).expanduser() for p in (images, depths))
+    image_place, depth_place = map(machine.expanded, (images, depths))
     if image_place.is_dir() != depth_place.is_dir():
         raise InputError(
             f"{images} and {depths}",
@@ -70,7 +71,7 @@ def find_inputs(images: Place | None, depths: Place | None) -> list[Input]:
 def _files(place: Place | None, suffixes: tuple[str, ...]) -> list[pathlib.Path]:
     if place is None:
         return []
-    path = pathlib.Path(place).expanduser()
+    path = machine.expanded(place)
     try:
         there = path.exists()
     except OSError as error:  # a name that no file can have

@@ -5,8 +5,10 @@ and a wrong flag answer at once.
 """
 
 import dataclasses
+import os
+import pathlib
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from absl import flags
@@ -15,6 +17,7 @@ from ml_collections import ConfigDict, config_flags
 from faceparse_jax.errors import InputError
 
 COMMAND = "python -m faceparse_jax.main"
+_CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +62,11 @@ WORKDIR = Flag(
 
 
 def config_flag(help: str, needed: str = "") -> Flag:
-    """``--config``, a file, behind which flags such as ``--config.seed=1`` set its keys."""
+    """``--config``, a file, behind which flags such as ``--config.seed=1`` set its keys.
+
+    The file is one that is there, or one of the package's, such as ``configs/lapa_d.py``, which
+    the name ``lapa_d`` means too.
+    """
     return Flag("config", ConfigDict, None, help, needed)
 
 
@@ -95,6 +102,7 @@ def parse(
         print(_help([named[mode]]) if mode else f"{about}\n{_help(modes)}")
         raise SystemExit(0)
     mode = named[first["mode"].value or modes[0].name]
+    words = list(_with_shipped_configs(words, mode))
     values = flags.FlagValues()
     for flag in (WORKDIR, *mode.flags):
         _define(flag, values, words)
@@ -145,6 +153,47 @@ def _help(modes: Sequence[Mode]) -> str:
     return "\n".join(lines[:-1])
 
 
+def _shipped_configs() -> dict[str, pathlib.Path]:
+    """The package's experiments and studies, by names such as ``studies/synthetic``."""
+    files = sorted(_CONFIGS.rglob("*.py"))
+    return {
+        path.relative_to(_CONFIGS).with_suffix("").as_posix(): path
+        for path in files
+        if "def get_config(" in path.read_text()
+    }
+
+
+def _with_shipped_configs(words: Sequence[str], mode: Mode) -> Iterator[str]:
+    """The words, with the package's config where one names a file that is not there."""
+    named = [f"{dash}{f.name}" for f in mode.flags if f.kind is ConfigDict for dash in ("-", "--")]
+    before = ""
+    for word in words:
+        flag, equals, file = word.partition("=")
+        if before in named:
+            yield _config_file(word)
+        elif flag in named and equals:
+            yield f"{flag}={_config_file(file)}"
+        else:
+            yield word
+        before = word
+
+
+def _config_file(given: str) -> str:
+    """The file that is meant; a colon may follow its name, and then what its config is made of."""
+    if os.path.exists(given) or os.path.exists(given.partition(":")[0]):
+        return given
+    shipped = _shipped_configs()
+    name = given.removeprefix("./").removeprefix("configs/").removesuffix(".py")
+    if name not in shipped:
+        raise InputError(
+            f"--config {given}".rstrip(),
+            "no such file",
+            f"a file of yours, or one of the package's: {', '.join(shipped)}",
+            "check the path or the name",
+        )
+    return str(shipped[name])
+
+
 def _define(flag: Flag, values: flags.FlagValues, words: Sequence[str]) -> None:
     if flag.kind is ConfigDict:
         config_flags.DEFINE_config_file(
@@ -173,11 +222,14 @@ def _parsed(values: flags.FlagValues, words: Sequence[str], known_only: bool = F
         lines = str(error).strip().splitlines()
         told = lines[-1] if any("Traceback" in line for line in lines) else " ".join(lines)
         kind = "" if isinstance(error, flags.Error) else f"{type(error).__name__}: "
+        next_step = f"run {COMMAND} --help, or python -m faceparse_jax.config for the keys"
+        if isinstance(error, ImportError) and (error.name or "").partition(".")[0] == "configs":
+            next_step = "import the package's configs from faceparse_jax.configs"
         raise InputError(
             "the command line, or the file of --config",
             kind + " ".join(told.split()),
             "flags that --help lists, and keys that the config has",
-            f"run {COMMAND} --help, or python -m faceparse_jax.config for the keys",
+            next_step,
         ) from error
 
 

@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import importlib.metadata
-import os
 import pathlib
 import subprocess
 
@@ -12,6 +11,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from faceparse_jax import __version__
+from faceparse_jax.runtime import machine
 
 
 @functools.cache
@@ -35,10 +35,7 @@ def device() -> str:
     name = f"{len(devices)} x {devices[0].device_kind}"
     if devices[0].platform != "cpu":
         return name
-    # As XLA counts them for its threads; only Linux tells which of them a process may use.
-    allowed = getattr(os, "sched_getaffinity", None)
-    cores = len(allowed(0)) if allowed else os.cpu_count()
-    return f"{name}, cores: {cores}"
+    return f"{name}, cores: {machine.cores()}"
 
 
 def libraries() -> dict[str, str]:

@@ -30,7 +30,7 @@ TRAIN = Mode(
     _train,
     (
         config_flag(
-            "The experiment, a file of configs/ or one of your own.",
+            "The experiment: a file of configs/, by its path or its name, or one of your own.",
             needed="--config configs/synthetic_heads.py, another file of configs/, or one of your "
             "own that starts from faceparse_jax.config.default()",
         ),

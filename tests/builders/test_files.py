@@ -244,7 +244,7 @@ def test_a_photo_that_exif_turns_must_fit_its_label_as_stored(tmp_path, label_sh
 
 
 def test_streaming_keeps_order_and_stays_a_few_rows_ahead(monkeypatch):
-    monkeypatch.setattr(examples.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(examples.machine, "cores", lambda: 2)
     started = []
     stream = examples.stream(lambda row: started.append(row) or row, range(1000))
     assert [next(stream) for _ in range(10)] == list(range(10))

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from configs import synthetic_heads
 from faceparse_jax.checkpoints.store import Checkpoints
 from faceparse_jax.config import parse
+from faceparse_jax.configs import synthetic_heads
 from faceparse_jax.errors import InputError, Stopped
 from faceparse_jax.labels import CELEBAMASK_HQ
 from faceparse_jax.models.system import build

@@ -108,7 +108,7 @@ def train_alone(config, workdir: pathlib.Path) -> None:
 
 def flags_of(config) -> list[str]:
     """The whole config on the command line of the file that it started from."""
-    from configs import synthetic_heads
+    from faceparse_jax.configs import synthetic_heads
 
     start = synthetic_heads.get_config()
     before, now = (dict(_flat(c.to_dict())) for c in (start, config))

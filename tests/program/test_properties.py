@@ -10,9 +10,9 @@ from hypothesis.extra import numpy as st_numpy
 from ml_collections import ConfigDict
 from PIL import Image
 
-from configs import base
 from faceparse_jax import images, labels
 from faceparse_jax.config import FIELDS, inside, interval, parse
+from faceparse_jax.configs import base
 from faceparse_jax.errors import InputError
 from faceparse_jax.evaluation import metrics
 from faceparse_jax.labels import conversion

@@ -6,8 +6,8 @@ import pathlib
 
 import pytest
 
-from configs.studies import arms
 from faceparse_jax.config import Config
+from faceparse_jax.configs.studies import arms
 from faceparse_jax.errors import InputError
 from faceparse_jax.studies import study
 from faceparse_jax.studies.study import plan

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from configs.studies import arms
+from faceparse_jax.configs.studies import arms
 from faceparse_jax.studies import compare, report
 from faceparse_jax.studies.report import Result
 from tests.support.studies import both_alone, changed, edit

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from configs.studies import arms
 from faceparse_jax.checkpoints.trained import load_trained
+from faceparse_jax.configs.studies import arms
 from faceparse_jax.errors import InputError
 from faceparse_jax.runtime import provenance
 from faceparse_jax.runtime.lock import LOCK

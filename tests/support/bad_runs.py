@@ -54,7 +54,7 @@ def _predict(name, says, *words, make=nothing):
 
 
 STUDY = """
-from configs.studies import arms, synthetic
+from faceparse_jax.configs.studies import arms, synthetic
 
 def get_config():
     c = synthetic.get_config()
@@ -152,6 +152,8 @@ CASES = [
     _config("no such dataset", "ffhq", "data.name=ffhq"),
     _config("no such config of the dataset", "farl", "data.config=farl"),
     _config("data that are not prepared", "tfds_builders.build", "data.data_dir={folder}"),
+    _config("data that were moved", "or, where it lies elsewhere, --config.data.data_dir=FOLDER",
+            "data.data_dir=moved"),
     _config("no such source", "source", "data.source=webdataset"),
     _config("arrays that are not written", "faceparse_jax.data.decode", "data.source=arrays"),
     _config("a batch of none", "train.batch", "train.batch=0"),
@@ -214,6 +216,9 @@ CASES = [
             "loss.translation=0"),
     _config("a workdir that is a file", "run", make=files(run="x")),
     _config("no such file", "absent", config="--config={folder}/absent.py"),
+    _config("no such name", "one of the package's: base, ", config="--config=synthetic_head"),
+    _own("a file that takes the package's configs from elsewhere",
+         "from faceparse_jax.configs", "from configs import absent\n"),
     _own("a file with a slip", "mine.py", "def get_config(:\n"),
     _own("a file that fails", "absent_module", "import absent_module\n"),
     _own("a file without a config", "get_config", "x = 1\n"),

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-from configs import synthetic_heads
+from faceparse_jax.configs import synthetic_heads
 from tests.support.places import ROOT
 
 

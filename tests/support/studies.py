@@ -2,7 +2,7 @@
 
 import json
 
-from configs.studies import arms
+from faceparse_jax.configs.studies import arms
 from tests.support.runs import tiny_config
 
 

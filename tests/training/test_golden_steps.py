@@ -12,9 +12,9 @@ import jax
 import numpy as np
 import pytest
 
-from configs import base
 from faceparse_jax import labels
 from faceparse_jax.config import parse
+from faceparse_jax.configs import base
 from faceparse_jax.data import augment
 from faceparse_jax.evaluation import boundaries, metrics
 from faceparse_jax.evaluation.scoring import Scoring, eval_step

@@ -1,7 +1,6 @@
 """Procedural heads with exact labels and depth: a dataset that needs no download."""
 
 import dataclasses
-import os
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -9,11 +8,6 @@ import tensorflow_datasets as tfds
 from faceparse_jax import labels
 from faceparse_jax.data.synthetic import render_head
 from tfds_builders import examples
-
-# A build renders thousands of heads of one size: compile once for all builds.
-os.environ.setdefault(
-    "JAX_COMPILATION_CACHE_DIR", os.path.expanduser("~/.cache/faceparse_jax/compiled")
-)
 
 _SPLITS = ("train", "validation", "test")
 
