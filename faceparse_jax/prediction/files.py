@@ -26,7 +26,7 @@ from faceparse_jax.images import (
 from faceparse_jax.images.draw import colour_depth, prediction_picture
 from faceparse_jax.prediction.inputs import Input, Place, find_inputs
 from faceparse_jax.prediction.parser import Item, Parser, Result, same_frame
-from faceparse_jax.runtime import interrupts, machine
+from faceparse_jax.runtime import interrupts, machine, progress
 from faceparse_jax.runtime.provenance import code_version
 
 RECORD = "predictions.json"
@@ -134,9 +134,12 @@ def predict_files(
     entries: dict[str, dict[str, Any]] = {}
     warned: dict[str, list[str]] = {}
     results = parser.stream(items(), settings.output, settings.probabilities)
+    if todo:
+        progress.compiling("the prediction")
     first = list(itertools.islice(results, 1))  # compiles, while there is nothing to lose
     with _journal(out) as journal:
-        for result in interrupts.stoppable(itertools.chain(first, results)):
+        each = interrupts.stoppable(itertools.chain(first, results))
+        for result in progress.bar(each, "predict", len(todo), "inputs"):
             this = read.popleft()
             written = _write(out, this, result, parser)
             entry = _entry(this, result, parser, written) | {"key": keys[this.files.stem]}
@@ -144,10 +147,6 @@ def predict_files(
             journal(this.files.stem, entry)
             for warning in entry["warnings"]:
                 warned.setdefault(warning, []).append(this.files.stem)
-            if sys.stderr.isatty():
-                done = len(entries) + len(errors)
-                end = "\n" if done == len(todo) else ""
-                print(f"\r{done}/{len(todo)}", end=end, file=sys.stderr, flush=True)
     for warning, stems in warned.items():
         print(f"warning: {few(stems)}: {warning}", file=sys.stderr)
     if len(todo) < len(inputs):
