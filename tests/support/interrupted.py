@@ -27,8 +27,10 @@ from tests.support.dummy_archives import celebamask_hq
 from tests.support.places import ROOT
 
 SENTENCE = re.compile(r"stopped by SIGINT; .*; next: the same command (again|resumes)")
-# Bars, the line of a training step, and what MediaPipe logs.
-_PROGRESS = re.compile(r".*\d+%\|.*\|.* \d+/\d+ \[|step +\d+/|[IWE]0000 |INFO: |W.*: All log")
+# Bars on a terminal and off it, the line of a training step, and what MediaPipe logs.
+_PROGRESS = re.compile(
+    r".*\d+%\|.*\|.* \d+/\d+ \[|.*: \d+/\d+ \w+ in |step +\d+/|[IWE]0000 |INFO: |W.*: All log"
+)
 _HALF = re.compile(r"partial|incomplete|tmp")
 # Whose bytes are the same each time; other files tell the time.
 _SAME = re.compile(r"\.(png|npy|bin|csv)$")
