@@ -36,7 +36,7 @@ _HALF = re.compile(r"partial|incomplete|tmp")
 _SAME = re.compile(r"\.(png|npy|bin|csv)$")
 _RENEWED = ("results.csv", "plot.png")  # a study writes them after each of its runs
 _STUDY = """
-from configs.studies import arms
+from faceparse_jax.configs.studies import arms
 from tests.support.studies import both_alone, tiny_study
 
 def get_config():
