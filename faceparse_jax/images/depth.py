@@ -31,7 +31,8 @@ DepthMap = UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]
 
 _FULL = 0.999  # more of a frame has no map whose background was removed
 _HEAD = 0.3  # metres from the nose's tip to the last of the head that a camera sees
-_UNITS = ((0.1, 1.0), (10, 100.0), (100, 1e3), (3000, 1e4))  # nearest distance, units to a metre
+# Nearest distance and units to a metre; beyond the last one any unit may be meant.
+_UNITS = ((0.1, 1.0), (10, 100.0), (100, 1e3), (3000, 1e4), (1e5, np.inf))
 
 
 def to_benchmark(
@@ -141,7 +142,9 @@ def _gap(values: Shaped[np.ndarray, " n"]) -> tuple[float, float] | None:
     low, high = np.quantile(values, (0.005, 0.995))
     if low == high:
         return None
-    counts, edges = np.histogram(values, bins=64, range=(low, high))
+    # As shares, since no floats lie between two values that differ in their last bits.
+    counts, edges = np.histogram((values - low) / (high - low), bins=64, range=(0, 1))
+    edges = low + edges * (high - low)
     few = counts < 0.1 * values.size / counts.size
     before = np.cumsum(counts) / values.size
     start = None
@@ -228,21 +231,40 @@ def fault(depth: DepthMap) -> tuple[str, str, str] | None:
     return None
 
 
-def doubts(depth: DepthMap) -> list[str]:
-    """What is unusual about a map in the benchmarks' form, in sentences; see `fault`."""
+def doubts(depth: DepthMap, kind: str = "benchmark") -> list[str]:
+    """What is unusual about a map in the benchmarks' form, in sentences; see `fault`.
+
+    Args:
+        kind: what the map was before `to_benchmark`.
+    """
     there = depth > 0
     found = []
     if there.mean() > _FULL:
+        mend = "--depth_kind=metric or --depth_kind=inverse removes what lies behind it"
+        if kind != "benchmark":
+            mend = "give what lies behind it the value 0"
         found.append(
             "the map has depth in every pixel of the frame, and the networks know depth of the "
-            "head alone: --depth_kind=metric or --depth_kind=inverse removes what lies behind it"
+            f"head alone: {mend}"
         )
     if rise(depth, there) < -0.1:
+        found.append(f"the middle of the map lies farther than its rim, {wrong_way(kind)}")
+    beside = max((there[1:] & there[:-1]).sum(), (there[:, 1:] & there[:, :-1]).sum())
+    if beside < 0.3 * there.sum():
         found.append(
-            "the middle of the map lies farther than its rim, so that nearer pixels may have the "
-            "larger values: --depth_kind=inverse turns them round"
+            "most pixels that have depth stand alone, so that stray ones may have been taken for "
+            "the head: give such pixels the value 0"
         )
     return found
+
+
+def wrong_way(kind: str) -> str:
+    """The end of a sentence on a map of this kind whose near and far seem exchanged."""
+    if kind == "inverse":
+        return (
+            "so that nearer pixels may have the smaller values: --depth_kind=metric takes them so"
+        )
+    return "so that nearer pixels may have the larger values: --depth_kind=inverse turns them round"
 
 
 def _missing_code(depth: DepthMap, there: np.ndarray) -> int | None:

@@ -124,9 +124,14 @@ def _load(data: bytes, name: str, low_bytes: bool = False) -> Image.Image:
     return image
 
 
+def _fits_sixteen_bit(image: Image.Image) -> bool:
+    least, most = image.getextrema()
+    return least >= 0 and most <= 65535
+
+
 def _sixteen_bit(image: Image.Image, name: str) -> UInt16[np.ndarray, "h w"]:
     values = np.asarray(image)
-    if values.size and (values.min() < 0 or values.max() > 65535):
+    if not _fits_sixteen_bit(image):
         raise InputError(
             name,
             f"values from {values.min()} to {values.max()}",
@@ -247,7 +252,8 @@ def read_depth(source: Source, name: str = "", measured: bool = False) -> Shaped
     image = _load(data, name)
     if image.mode == "L" and not image.has_transparency_data:
         return np.array(image)
-    if image.mode in ("I", "F") and measured:
+    # Pillow's mode I also holds the 16 bits of a PGM.
+    if measured and (image.mode == "F" or (image.mode == "I" and not _fits_sixteen_bit(image))):
         return np.array(image)
     if image.mode in _SIXTEEN_BIT:
         return _sixteen_bit(image, name)

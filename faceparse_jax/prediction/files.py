@@ -5,6 +5,8 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import math
+import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,12 +29,14 @@ from faceparse_jax.images.draw import colour_depth, prediction_picture
 from faceparse_jax.prediction.inputs import Input, Place, find_inputs
 from faceparse_jax.prediction.parser import Item, Parser, Result, same_frame
 from faceparse_jax.runtime import interrupts, machine, progress
+from faceparse_jax.runtime.lock import locked
 from faceparse_jax.runtime.provenance import code_version
 
 RECORD = "predictions.json"
 _JOURNAL = "predictions.partial.jsonl"  # a line for each input since the last whole record
 _KINDS = ("label.png", "colours.png", "overlay.png", "depth.png", "probabilities.npz")
 _SHOWN = 20
+_MAX_NAME = 255  # bytes of a file's name on nearly every file system
 _MARK = "faceparse_jax"  # in every file written, so that no other file is ever replaced
 
 
@@ -97,8 +101,8 @@ def predict_files(
         What ``predictions.json`` holds.
 
     Raises:
-        InputError: inputs that are missing or unpaired, files in the way, or, strictly, inputs
-            that cannot be parsed.
+        InputError: inputs that are missing or unpaired, files in the way, another process that
+            writes to `out`, or, strictly, inputs that cannot be parsed.
         Unparsed: some of several inputs cannot be parsed.
         Stopped: a signal came; what is done is recorded.
     """
@@ -111,42 +115,43 @@ def predict_files(
     if strict or len(inputs) == 1:
         _check_inputs(inputs, parser, settings)
     _make_folder(out)
-    recorded = _recorded(out)
-    keys = {item.stem: _key(item, parser, settings) for item in inputs}
-    todo = [
-        item
-        for item in inputs
-        if (entry := recorded.get(item.stem, {})).get("key") != keys[item.stem]
-        or not all((out / name).exists() for name in entry["written"].values())
-    ]
-    errors: list[InputError] = []
-    read: collections.deque[_Read] = collections.deque()  # by a batch ahead of the results
+    with locked(out, "--out"):
+        recorded = _recorded(out)
+        keys = {item.stem: _key(item, parser, settings) for item in inputs}
+        todo = [
+            item
+            for item in inputs
+            if (entry := recorded.get(item.stem, {})).get("key") != keys[item.stem]
+            or not all((out / name).exists() for name in entry["written"].values())
+        ]
+        errors: list[InputError] = []
+        read: collections.deque[_Read] = collections.deque()  # by a batch ahead of the results
 
-    def items() -> Iterator[Item]:
-        for item in todo:
-            try:
-                read.append(_read(item, parser, settings))
-            except InputError as error:
-                errors.append(error)
-                continue
-            yield read[-1].item
+        def items() -> Iterator[Item]:
+            for item in todo:
+                try:
+                    read.append(_read(item, parser, settings))
+                except InputError as error:
+                    errors.append(error)
+                    continue
+                yield read[-1].item
 
-    entries: dict[str, dict[str, Any]] = {}
-    warned: dict[str, list[str]] = {}
-    results = parser.stream(items(), settings.output, settings.probabilities)
-    if todo:
-        progress.compiling("the prediction")
-    first = list(itertools.islice(results, 1))  # compiles, while there is nothing to lose
-    with _journal(out) as journal:
-        each = interrupts.stoppable(itertools.chain(first, results))
-        for result in progress.bar(each, "predict", len(todo), "inputs"):
-            this = read.popleft()
-            written = _write(out, this, result, parser)
-            entry = _entry(this, result, parser, written) | {"key": keys[this.files.stem]}
-            entries[this.files.stem] = entry
-            journal(this.files.stem, entry)
-            for warning in entry["warnings"]:
-                warned.setdefault(warning, []).append(this.files.stem)
+        entries: dict[str, dict[str, Any]] = {}
+        warned: dict[str, list[str]] = {}
+        results = parser.stream(items(), settings.output, settings.probabilities)
+        if todo:
+            progress.compiling("the prediction")
+        first = list(itertools.islice(results, 1))  # compiles, while there is nothing to lose
+        with _journal(out) as journal:
+            each = interrupts.stoppable(itertools.chain(first, results))
+            for result in progress.bar(each, "predict", len(todo), "inputs"):
+                this = read.popleft()
+                written = _write(out, this, result, parser)
+                entry = _entry(this, result, parser, written) | {"key": keys[this.files.stem]}
+                entries[this.files.stem] = entry
+                journal(this.files.stem, entry)
+                for warning in entry["warnings"]:
+                    warned.setdefault(warning, []).append(this.files.stem)
     for warning, stems in warned.items():
         print(f"warning: {few(stems)}: {warning}", file=sys.stderr)
     if len(todo) < len(inputs):
@@ -240,9 +245,13 @@ def _key(files: Input, parser: Parser, settings: Settings) -> dict[str, Any]:
         return [found.st_size, found.st_mtime_ns]
 
     sizes = {str(path.absolute()): there(path) for path in (files.image, files.depth) if path}
+    missing = settings.depth_missing
+    # Values that are not finite are no depth anyway, and JSON has none.
+    if missing is not None and not math.isfinite(missing):
+        missing = None
     key = {
         "inputs": sizes,
-        "settings": dataclasses.asdict(settings),
+        "settings": dataclasses.asdict(settings) | {"depth_missing": missing},
         "checkpoint": parser.record,
         "code_version": code_version(),
     }
@@ -265,6 +274,15 @@ def _check_out(out: pathlib.Path, inputs: Sequence[Input], places: Sequence[path
             "the folder of the inputs",
             "another folder: results would be taken for inputs the next time",
             f"choose another --out, such as {out / 'parsed'}",
+        )
+    ending = max(map(len, _KINDS)) + len("_.partial")
+    long = [item.stem for item in inputs if len(os.fsencode(item.stem)) + ending > _MAX_NAME]
+    if long:
+        raise InputError(
+            few(long),
+            "a name that is too long for those of the results",
+            f"at most {_MAX_NAME - ending} bytes without the suffix",
+            "rename the input",
         )
     sources = {path.resolve() for item in inputs for path in (item.image, item.depth) if path}
     targets = [out / f"{item.stem}_{kind}" for item in inputs for kind in _KINDS]
@@ -306,9 +324,9 @@ def _recorded(out: pathlib.Path) -> dict[str, Any]:
     entries = json.loads(path.read_text())["predictions"] if path.exists() else {}
     lines = journal.read_text().splitlines() if journal.exists() else []
     for line in lines[1:]:
-        with contextlib.suppress(ValueError):  # the last one may be torn
+        with contextlib.suppress(ValueError, TypeError):  # the last one may be torn
             entries |= json.loads(line)
-    return entries
+    return {stem: entry for stem, entry in entries.items() if isinstance(entry, dict)}
 
 
 @contextlib.contextmanager
@@ -319,9 +337,9 @@ def _journal(out: pathlib.Path) -> Iterator[Callable[[str, dict[str, Any]], None
     header = {"written_by": _MARK}
     lines = [header, *({stem: entry} for stem, entry in entries.items())]
     try:
-        with path.open("w") as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines)
-            file.flush()
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        _replace(path, lambda whole: whole.write(text.encode()))
+        with path.open("a") as file:
 
             def add(stem, entry):
                 entries[stem] = entry

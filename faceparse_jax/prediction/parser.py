@@ -208,15 +208,16 @@ class Parser:
         depth, kind = depth_maps.to_benchmark(
             depth, depth_kind, depth_missing, self._levels, names[1]
         )
-        if fault := depth_maps.fault(depth):
+        if kind == "benchmark" and (fault := depth_maps.fault(depth)):
             raise InputError(names[1], *fault)
         if depth.any():
-            return Item(image, depth, kind, tuple(depth_maps.doubts(depth)))
+            return Item(image, depth, kind, tuple(depth_maps.doubts(depth, kind)))
         if image is None:
             raise InputError(
-                names[1], "0 (no depth) in every pixel", "depth of a head", "give an image, too"
+                names[1], "no depth in any pixel", "depth of a head", "give an image, too"
             )
-        return Item(image, None)
+        warning = "the depth map has no depth in any pixel, so that the photograph alone counts"
+        return Item(image, None, None, (warning,))
 
     def stream(
         self, items: Iterable[Item], output: str | None = None, probabilities: bool = False
@@ -263,7 +264,9 @@ class Parser:
             warnings, depth = item.warnings, None
             if "rgb" in out and item.depth_kind and route != "rgb":
                 face = np.argmax(out["rgb"][part], axis=-1)
-                warnings += _doubts_by_face(face, arrays["depth"][part][..., 0], self.scheme)
+                warnings += _doubts_by_face(
+                    face, arrays["depth"][part][..., 0], self.scheme, item.depth_kind
+                )
             if "translated" in source:
                 depth = resize_depth(out["translated"][part][..., 0], item.shape)
             yield Result(label, confidence, depth, source, item.depth_kind, warnings, planes)
@@ -336,12 +339,15 @@ def _checked_image(image: np.ndarray, name: str) -> np.ndarray:
     return image
 
 
-def _doubts_by_face(label: np.ndarray, depth: np.ndarray, scheme: Scheme) -> tuple[str, ...]:
+def _doubts_by_face(
+    label: np.ndarray, depth: np.ndarray, scheme: Scheme, kind: str
+) -> tuple[str, ...]:
     """What is doubtful about a depth map beside the face that the RGB parser sees.
 
     Args:
         label: class ids [h w] of the RGB parser.
         depth: [h w], in the benchmarks' form.
+        kind: what the depth map was taken for.
     """
     nose, skin = (label == scheme.classes.index(name) for name in ("nose", "skin"))
     if nose.sum() < 16 or skin.sum() < 64:
@@ -355,8 +361,8 @@ def _doubts_by_face(label: np.ndarray, depth: np.ndarray, scheme: Scheme) -> tup
     low, high = np.quantile(depth[depth > 0], (0.01, 0.99))
     if nose.any() and np.median(depth[nose]) - np.median(depth[skin]) > 0.1 * (high - low):
         return (
-            "the nose that the RGB parser sees lies farther than the skin round it, so that nearer "
-            "pixels may have the larger values: --depth_kind=inverse turns them round",
+            "the nose that the RGB parser sees lies farther than the skin round it, "
+            + depth_maps.wrong_way(kind),
         )
     return ()
 

@@ -23,12 +23,15 @@ _ATTEMPTS = 10
 
 
 @contextlib.contextmanager
-def locked(folder: pathlib.Path) -> Iterator[None]:
+def locked(folder: pathlib.Path, flag: str = "--workdir") -> Iterator[None]:
     """Keeps other processes from writing in a folder, which is made where there is none.
 
     The operating system ends the lock with the process, however that ends, and on every file
     system that has such locks. The file tells who holds it. It counts by itself where the file
     system has none, and for processes of other hosts, which a lock may not reach.
+
+    Args:
+        flag: what errors call the flag that chose the folder.
 
     Raises:
         InputError: another process holds the lock, or may hold it on another host; the folder
@@ -37,15 +40,15 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
     path = folder / LOCK
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = _opened(path)
+        file = _opened(path, flag)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
         raise InputError(
-            f"--workdir {folder}",
+            f"{flag} {folder}",
             error.strerror,
             "a folder to write to",
-            "choose another --workdir, or change its permissions",
+            f"choose another {flag}, or change its permissions",
         ) from error
     text = (json.dumps(_this_process(), indent=1) + "\n").encode()
     try:
@@ -61,7 +64,7 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
         os.close(file)
 
 
-def _opened(path: pathlib.Path) -> int:
+def _opened(path: pathlib.Path, flag: str) -> int:
     """The file, locked."""
     for attempt in range(_ATTEMPTS):
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -69,7 +72,7 @@ def _opened(path: pathlib.Path) -> int:
             free = _lock(file)
             holder = _holder(file)
             if free is False or (holder and _may_live(holder, unlocked=free is True)):
-                raise _refusal(path, holder, known=free is False)
+                raise _refusal(path, flag, holder, known=free is False)
             # Another one is there where the holder removed its own after it was opened here.
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(file), path.stat()) or attempt == _ATTEMPTS - 1:
@@ -154,7 +157,7 @@ def _started(pid: int) -> int | None:
     return None
 
 
-def _refusal(path: pathlib.Path, holder: dict[str, Any], known: bool) -> InputError:
+def _refusal(path: pathlib.Path, flag: str, holder: dict[str, Any], known: bool) -> InputError:
     """What to tell; `known` where the operating system says that the lock is held."""
     who, next_step = "a process that works in it", "wait until it ends"
     if holder:
@@ -166,5 +169,5 @@ def _refusal(path: pathlib.Path, holder: dict[str, Any], known: bool) -> InputEr
         str(path.parent),
         who,
         "a folder in which no other process works",
-        f"{next_step}, or choose another --workdir",
+        f"{next_step}, or choose another {flag}",
     )

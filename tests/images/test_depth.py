@@ -83,6 +83,32 @@ def test_a_full_frame_and_an_inverted_head_are_doubted(heads):
     assert "every pixel of the frame" in doubt
 
 
+def test_doubts_never_name_the_option_that_was_given(heads):
+    frame = 0.5 + 0.1 * np.hypot(*np.mgrid[-1:1:64j, -1:1:64j])
+    for kind, values in (("metric", frame), ("inverse", 1 / frame)):
+        (doubt,) = doubts(to_benchmark(values, kind)[0], kind)
+        assert "every pixel of the frame" in doubt
+        assert "--depth_kind" not in doubt
+    for depth in heads[:5]:
+        made, _ = to_benchmark(depth.astype(float), "inverse")
+        assert "--depth_kind=metric" in "".join(doubts(made, "inverse"))
+
+
+def test_stray_pixels_that_are_taken_for_the_head_are_doubted(heads):
+    for key, depth in enumerate(heads):
+        random = np.random.default_rng(key)
+        stray = random.random(depth.shape) < 0.03
+        values = np.where(stray, random.uniform(100, 500, depth.shape), with_wall(depth))
+        made, _ = to_benchmark(values, "metric")
+        assert "stand alone" in "".join(doubts(made, "metric"))
+
+
+@pytest.mark.parametrize("kind", ["metric", "inverse"])
+def test_values_that_differ_in_their_last_bits_alone_are_compared(kind):
+    values = 1e16 + 2 * np.add.outer(np.arange(16), np.arange(16))
+    assert np.unique(to_benchmark(values, kind)[0]).size > 16
+
+
 def test_metric_depth_keeps_the_head_and_loses_the_wall(heads):
     for depth in heads:
         made, kind = to_benchmark(with_wall(depth), "metric")

@@ -108,6 +108,14 @@ def test_measured_depth_is_read_from_pictures_of_floats(form):
         images.read_depth(data)
 
 
+@pytest.mark.parametrize("measured", [False, True])
+def test_16_bits_of_a_pgm_are_16_bits(measured):
+    values = np.array([[0, 300], [4000, 65535]], np.uint16)
+    read = images.read_depth(encoded(values, "PPM"), measured=measured)
+    assert read.dtype == np.uint16
+    np.testing.assert_array_equal(read, values)
+
+
 def test_measured_depth_is_read_from_openexr(tmp_path):
     openexr = pytest.importorskip("OpenEXR", reason="the optional package OpenEXR is not there")
     values = np.array([[0.25, 1.5, 3e4]], np.float32)

@@ -24,6 +24,7 @@ from faceparse_jax.prediction import files
 from faceparse_jax.prediction.files import Settings, Unparsed, predict_files
 from faceparse_jax.prediction.parser import load
 from faceparse_jax.runtime import interrupts
+from faceparse_jax.runtime.lock import locked
 from faceparse_jax.training import optim
 from faceparse_jax.training.setup import init_state
 from tests.support.known_parser import COLOURS, bands, depth_like, make_parser
@@ -217,6 +218,59 @@ def test_a_failure_half_way_leaves_whole_files_only(parser, photos, monkeypatch)
     assert sorted(recorded(out)) == ["0"]
     predict_files(parser, photos / "images", None, out, RGB)
     assert "2_overlay.png" in names(out)
+
+
+@pytest.mark.parametrize("broken", [[1], "x", None, {}, {"key": None, "written": {}}])
+def test_records_that_this_version_does_not_write_are_written_anew(parser, photos, broken):
+    images, out = photos / "images", photos / "out"
+    predict_files(parser, images, None, out)
+    entry = recorded(out)["1"]
+    text = json.dumps({"written_by": "faceparse_jax", "predictions": {"0": broken, "1": entry}})
+    (out / "predictions.json").write_text(text)
+    lines = ['{"written_by": "faceparse_jax"}', "5", "[1, 2]", json.dumps({"2": broken}), '{"2"']
+    (out / "predictions.partial.jsonl").write_text("\n".join(lines))
+    predict_files(parser, images, None, out)
+    assert {stem: entry["written"]["label"] for stem, entry in recorded(out).items()} == {
+        stem: f"{stem}_label.png" for stem in "012"
+    }
+    assert recorded(out)["1"] == entry
+
+
+@pytest.mark.parametrize("missing", [np.nan, np.inf, 65535])
+def test_every_missing_value_is_recorded_as_json(parser, photos, missing, capsys):
+    images, depths, out = photos / "images", photos / "depths", photos / "out"
+    for _ in range(2):
+        predict_files(parser, images, depths, out, Settings(depth_missing=missing))
+    assert "3 of 3 inputs were parsed before" in capsys.readouterr().err
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    json.loads((out / "predictions.json").read_text(), parse_constant=refuse)
+
+
+def test_two_predictions_never_write_to_one_folder_at_once(parser, photos):
+    images, out = photos / "images", photos / "out"
+    with (
+        locked(out),
+        pytest.raises(InputError, match=rf"process {os.getpid()} on .* choose another --out"),
+    ):
+        predict_files(parser, images, None, out)
+    assert names(out) == []
+    predict_files(parser, images, None, out)
+    assert "lock.json" not in names(out)
+
+
+def test_an_input_whose_results_no_file_system_can_name_is_refused(parser, photos):
+    photo = photos / "images" / "0.png"
+    for length, fits in ((229, True), (230, False)):
+        shutil.copy(photo, photos / "images" / f"{'x' * length}.png")
+        if fits:
+            predict_files(parser, photos / "images", None, photos / "fits", PROBABILITIES)
+            continue
+        with pytest.raises(InputError, match=r"too long for those of the results.*at most 229"):
+            predict_files(parser, photos / "images", None, photos / "out", PROBABILITIES)
+        assert not (photos / "out").exists()
 
 
 def test_own_results_are_replaced_and_other_files_never(parser, photos):

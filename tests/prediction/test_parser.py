@@ -133,7 +133,10 @@ def test_depth_of_another_size_and_of_16_bits_fits_its_image(parser):
 def test_depth_without_any_depth_counts_as_absent(parser):
     _, photo = bands(32, 32)
     nothing = np.zeros((32, 32), np.uint8)
-    assert parser(image=photo, depth=nothing).source == "rgb+translated depth"
+    result = parser(image=photo, depth=nothing)
+    assert result.source == "rgb+translated depth"
+    assert "the photograph alone counts" in "".join(result.warnings)
+    assert not parser(image=photo).warnings
     with pytest.raises(InputError, match="no depth"):
         parser(depth=nothing)
 
@@ -193,6 +196,8 @@ def distances(depth):
         ("metric", None, lambda d: (distances(d) / 10).astype(np.float64)),
         ("metric", 1500, lambda d: distances(d).astype(np.int32)),
         ("metric", None, lambda d: np.where(d > 0, distances(d), np.nan).astype(np.float16)),
+        ("metric", None, lambda d: distances(d).astype(np.int64) * 1000),  # micrometres
+        ("metric", None, lambda d: (distances(d) / 10).astype(np.uint8)),  # 15 levels of a head
         ("inverse", None, lambda d: np.where(d > 0, 255 - d, 0).astype(np.uint8)),
         ("inverse", None, lambda d: (1 / distances(d)).astype(np.float32)),
         ("auto", None, lambda d: d.astype(np.uint8)),
@@ -223,6 +228,13 @@ def test_depth_that_lies_against_the_face_of_the_rgb_parser_is_warned_of():
     depth[14:20, 13:19] = np.arange(180, 216).reshape(6, 6)
     (warning,) = parser(image=photo, depth=depth).warnings
     assert "nose" in warning
+    assert "--depth_kind=inverse" in warning
+    told = "".join(parser(image=photo, depth=distances(depth), depth_kind="metric").warnings)
+    assert "--depth_kind=inverse" in told
+    nearer_is_larger = np.where(depth > 0, 256 - depth.astype(int), 0)
+    told = "".join(parser(image=photo, depth=nearer_is_larger, depth_kind="inverse").warnings)
+    assert "--depth_kind=metric" in told
+    assert "--depth_kind=inverse" not in told
     depth[:20] = 0
     (warning,) = parser(image=photo, depth=depth).warnings
     assert "another picture" in warning
