@@ -1,4 +1,5 @@
-"""What SIGINT (Ctrl-C) and SIGTERM do in every command: one sentence, and a status of 128 + N.
+"""What SIGINT (Ctrl-C), SIGTERM and SIGHUP (the terminal was closed) do in every command: one
+sentence, and a status of 128 + N.
 
 A command ends at once, wherever it is, but for what `held` encloses: what must not be cut in the
 middle. There the signal waits for the next `check`, and a second one ends the command at once.
@@ -19,10 +20,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NoReturn, TypeVar
 
 from faceparse_jax.errors import Stopped
+from faceparse_jax.runtime import streams
 
 Item = TypeVar("Item")
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _FLUSH_SECONDS = 1.0
 
 _lock = threading.Lock()
@@ -32,11 +34,14 @@ _came = 0
 
 def install() -> None:
     """Catches the signals from here on, in the main thread of a process that is a command."""
+    streams.install()
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
     signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
     threading.Thread(target=_wait, args=(read_end,), name="signals", daemon=True).start()
     for number in _SIGNALS:
+        if number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN:
+            continue  # begun by nohup
         signal.signal(number, lambda *_: None)
         signal.siginterrupt(number, False)
     # Registered first, it is called last: no thread runs any more that could tell of a signal.
@@ -56,7 +61,8 @@ def install_in(package: str) -> None:
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Runs a command, and ends the process with the status that it returns."""
     try:
-        status = main()
+        with streams.told():
+            status = main()
     except Stopped as stopped:
         jax = sys.modules.get("jax")
         if jax and jax.distributed.is_initialized():
@@ -118,8 +124,9 @@ def _wait(read_end: int) -> None:
         numbers = [number for number in os.read(read_end, 64) if number in _SIGNALS]
         if numbers:
             with _lock:
-                if _holds and not _came:
-                    _came = numbers[-1]
+                # A shell and the system both tell of a closed terminal: nobody is impatient.
+                if _holds and (not _came or numbers[-1] == signal.SIGHUP):
+                    _came = _came or numbers[-1]
                 else:
                     _end(Stopped(numbers[-1]))
 
@@ -128,7 +135,7 @@ def _end(stopped: Stopped) -> NoReturn:
     """Ends the process; threads and whatever they wait for are left behind."""
     # What was printed goes out first; not for longer, should the main thread be stuck in a pipe.
     with contextlib.suppress(RuntimeError):  # Python ends, and starts no thread any more
-        flush = threading.Thread(target=sys.stdout.flush, daemon=True)
+        flush = threading.Thread(target=_flush, daemon=True)
         flush.start()
         flush.join(_FLUSH_SECONDS)
     # A terminal has shown ^C there, perhaps behind a line of progress.
@@ -136,6 +143,11 @@ def _end(stopped: Stopped) -> NoReturn:
     with contextlib.suppress(OSError):
         os.write(2, f"{start}{stopped}\n".encode())
     os._exit(stopped.exit_status)
+
+
+def _flush() -> None:
+    with contextlib.suppress(OSError):  # Ctrl-C has ended the reader too, as in `| tee log`
+        sys.stdout.flush()
 
 
 def _ignore() -> None:

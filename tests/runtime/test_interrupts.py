@@ -105,6 +105,20 @@ def test_what_is_held_is_finished_first():
     assert err == SENTENCE.format("SIGINT")
 
 
+def test_a_closed_terminal_stops_a_command_and_may_tell_of_it_twice():
+    then = "print('going on', flush=True); time.sleep(0.5)"
+    script = _LOOP.format(seconds=60, then=then)
+    status, out, err = ended(script, signal.SIGHUP, signal.SIGHUP)
+    assert (status, out) == (129, "begun 0\ngoing on\nwritten 0\n")
+    assert err == SENTENCE.format("SIGHUP")
+
+
+def test_a_command_begun_by_nohup_outlives_its_terminal():
+    begin = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n" + BEGIN
+    script = "import os\nos.kill(os.getpid(), signal.SIGHUP)\nprint('done')"
+    assert ended(script, begin=begin) == (0, "done\n", "")
+
+
 def test_a_second_signal_ends_at_once_what_is_held():
     script = _LOOP.format(seconds=60, then="print('going on', flush=True); time.sleep(60)")
     status, out, err = ended(script, signal.SIGINT, signal.SIGTERM)
