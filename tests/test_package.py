@@ -56,6 +56,7 @@ def run_elsewhere(folder, *words):
 
 @pytest.mark.parametrize("name", ["synthetic_heads", "configs/lapa_d_128.py", "studies/synthetic"])
 def test_configs_of_the_package_are_found_from_any_folder(name, elsewhere):
+    (elsewhere / name).mkdir(parents=True)  # as where data of this name are prepared
     code = (
         "import sys\n"
         "from faceparse_jax import main\n"

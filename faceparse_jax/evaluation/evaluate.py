@@ -187,11 +187,13 @@ def _make_folder(folder: pathlib.Path) -> None:
         return
     try:
         folder.mkdir(exist_ok=True)
-        if not (folder / _ALL).exists():
-            _keep(folder, *_older(folder))
+        _keep(folder, *([] if (folder / _ALL).exists() else _older(folder)))
     except OSError as error:
         raise InputError(
-            str(folder), error.strerror, "a folder that can be written", "check its permissions"
+            str(error.filename or folder),
+            error.strerror,
+            "a place that can be written",
+            "check its permissions, or move it away",
         ) from error
 
 

@@ -180,7 +180,8 @@ def _with_shipped_configs(words: Sequence[str], mode: Mode) -> Iterator[str]:
 
 def _config_file(given: str) -> str:
     """The file that is meant; a colon may follow its name, and then what its config is made of."""
-    if os.path.exists(given) or os.path.exists(given.partition(":")[0]):
+    # A folder may have a config's name, as prepared data have.
+    if any(os.path.exists(p) and not os.path.isdir(p) for p in (given, given.partition(":")[0])):
         return given
     shipped = _shipped_configs()
     name = given.removeprefix("./").removeprefix("configs/").removesuffix(".py")

@@ -42,11 +42,12 @@ def locked(folder: pathlib.Path, flag: str = "--workdir") -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = _opened(path, flag)
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
+        at = f" ({path})" if os.path.lexists(path) else ""
         raise InputError(
             f"{flag} {folder}",
-            error.strerror,
+            f"{error.strerror}{at}",
             "a folder to write to",
             f"choose another {flag}, or change its permissions",
         ) from error
@@ -112,7 +113,7 @@ def _holder(file: int) -> dict[str, Any]:
     try:
         found = json.loads(os.pread(file, 4096, 0))
         return found if isinstance(found["pid"], int) and isinstance(found["host"], str) else {}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return {}  # a kill fell into the write
 
 

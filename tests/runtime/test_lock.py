@@ -88,7 +88,7 @@ def test_what_a_killed_process_left_is_in_nobodys_way(tmp_path):
             assert json.loads((tmp_path / LOCK).read_text())["pid"] == os.getpid()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": "one"}', "null"])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": "one"}', "null", "[" * 4096])
 def test_a_file_torn_by_a_kill_is_in_nobodys_way(tmp_path, text):
     (tmp_path / LOCK).write_text(text)
     with locked(tmp_path):

@@ -177,6 +177,15 @@ def _locked(name, says, case, place):
     return Case(f"lock: {name}", "lock", make, case.command, says)
 
 
+def _folder_of_lock(folder: pathlib.Path) -> None:
+    prepared(nothing)(folder)
+    (folder / "run" / "lock.json").mkdir(parents=True)
+
+
+def _folder_of_scores(run: pathlib.Path) -> None:
+    (run / "evaluation" / "all.jsonl").mkdir(parents=True)
+
+
 def _export(name, says, *words, make=nothing):
     command = ["faceparse_jax.data.synthetic.export", "--out={folder}/out", *words]
     return Case(f"export command: {name}", "export command", make, command, says)
@@ -296,6 +305,12 @@ CASES = [
             _data("", "", nothing), "run"),
     _locked("a study of another host", "where that process has ended",
             _study("", "", "", on_data('c.conditions = (("", ()),)')), "study"),
+    Case("lock: a folder in its place", "lock", _folder_of_lock, _data("", "", nothing).command,
+         "lock.json"),
+    Case("checkpoint: a folder for all scores", "checkpoint", copied(_folder_of_scores),
+         [MAIN, "--workdir={folder}/run", HEADS, "--config.data.data_dir={data}",
+          "--mode=evaluate", "--config.devices=1"],
+         "evaluation/all.jsonl: found Is a directory"),
     _config("steps beyond 32 bits", "train.steps", "train.steps=1000000000000000"),
     _config("a warm-up beyond 32 bits", "optim.warmup_steps", "optim.warmup_steps=4000000000"),
     _config("a shuffle beyond 32 bits", "shuffle_buffer", "data.shuffle_buffer=4000000000"),
