@@ -28,10 +28,10 @@ def install() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = io.TextIOWrapper(
-        _Lasting(2, "w", closefd=False),
+        io.BufferedWriter(_Lasting(2, "w", closefd=False)),
         encoding=sys.stderr.encoding if sys.stderr else None,
         errors="backslashreplace",
-        write_through=True,
+        line_buffering=True,
     )
 
 
