@@ -13,7 +13,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import faceparse_jax
+from faceparse_jax import main
+from faceparse_jax.errors import InputError
 from faceparse_jax.prediction import parser
+from faceparse_jax.runtime import command_line
 from tests.support.places import ROOT
 
 
@@ -75,6 +78,14 @@ def test_a_file_that_is_there_goes_before_one_of_the_package(elsewhere):
     done = run_elsewhere(elsewhere, "-m", "faceparse_jax.main", *words)
     assert done.returncode == 2
     assert "ValueError: the user's own" in done.stderr
+
+
+def test_a_checkout_without_symbolic_links_is_told_what_to_do(tmp_path, monkeypatch):
+    link = tmp_path / "configs"
+    link.write_text("../configs")
+    monkeypatch.setattr(command_line, "_CONFIGS", link)
+    with pytest.raises(InputError, match="text file in place of a link.*core.symlinks true"):
+        command_line.parse(["--config=configs/lapa_d.py", "--workdir=run"], main.MODES)
 
 
 def test_a_plain_installation_has_the_configs_within_the_package():

@@ -180,6 +180,14 @@ def _with_shipped_configs(words: Sequence[str], mode: Mode) -> Iterator[str]:
 
 def _config_file(given: str) -> str:
     """The file that is meant; a colon may follow its name, and then what its config is made of."""
+    if not _CONFIGS.is_dir():
+        raise InputError(
+            str(_CONFIGS),
+            "a text file in place of a link to the folder configs of the checkout",
+            "a checkout with symbolic links",
+            f"replace {_CONFIGS} by a copy of that folder, or run git config core.symlinks true "
+            "and git checkout faceparse_jax/configs",
+        )
     # A folder may have a config's name, as prepared data have.
     if any(os.path.exists(p) and not os.path.isdir(p) for p in (given, given.partition(":")[0])):
         return given
