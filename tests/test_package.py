@@ -84,7 +84,7 @@ def test_a_checkout_without_symbolic_links_is_told_what_to_do(tmp_path, monkeypa
     link = tmp_path / "configs"
     link.write_text("../configs")
     monkeypatch.setattr(command_line, "_CONFIGS", link)
-    with pytest.raises(InputError, match="text file in place of a link.*core.symlinks true"):
+    with pytest.raises(InputError, match=r"text file in place of a link.*core\.symlinks true"):
         command_line.parse(["--config=configs/lapa_d.py", "--workdir=run"], main.MODES)
 
 
