@@ -211,6 +211,8 @@ CASES = [
     _celeba("photographs without a byte", spoiled(MANY_C, zeroed(f"{CELEBA}/CelebA-HQ-img", "14*")),
             "an empty file, 12 times"),
     _celeba("no mapping", put(C, MAPPING, None), "mapping"),
+    _celeba("a number without end in the mapping",
+            change(C, MAPPING, lambda d: d + f"{'1' * 5000} 1 2.jpg\n".encode()), "each idx once"),
     _celeba("words in the mapping", change(C, MAPPING, lambda d: d + b"one two three\n"), "one"),
     _celeba("an id twice in the mapping", change(C, MAPPING, lambda d: d + d[-70:]), "mapping"),
     _celeba("an empty mapping", put(C, MAPPING, b""), "mapping"),

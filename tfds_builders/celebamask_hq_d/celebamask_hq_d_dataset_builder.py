@@ -46,12 +46,12 @@ def read_mapping(text: str, where: str) -> tuple[dict[str, str], list[InputError
         if not columns or columns[0] == "idx":
             continue
         file = columns[2].partition(".")[0] if len(columns) > 2 else ""
-        good = all(c.isascii() and c.isdecimal() for c in (*columns[:2], file))
+        good = all(c.isascii() and c.isdecimal() and len(c) < 10 for c in (*columns[:2], file))
         if not good or int(file) != int(columns[1]) + 1 or str(int(columns[0])) in splits:
             faults.append(
                 InputError(
                     f"{where}, line {number}",
-                    repr(" ".join(columns[:3])),
+                    repr(" ".join(columns[:3])[:60]),
                     "idx, orig_idx and the file of number orig_idx + 1, each idx once",
                     _AGAIN,
                 )
