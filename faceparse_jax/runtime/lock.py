@@ -13,7 +13,7 @@ from typing import Any
 
 from faceparse_jax.errors import InputError
 
-LOCK = "lock.json"
+LOCK = "faceparse_jax.lock"
 """In the folder, while a process writes there: its id, its host and since when."""
 
 # A file system that has no locks between processes says so with one of these.

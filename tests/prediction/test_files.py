@@ -258,7 +258,7 @@ def test_two_predictions_never_write_to_one_folder_at_once(parser, photos):
         predict_files(parser, images, None, out)
     assert names(out) == []
     predict_files(parser, images, None, out)
-    assert "lock.json" not in names(out)
+    assert "faceparse_jax.lock" not in names(out)
 
 
 def test_an_input_whose_results_no_file_system_can_name_is_refused(parser, photos):

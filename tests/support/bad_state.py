@@ -172,14 +172,14 @@ def _locked(name, says, case, place):
         case.make(folder)
         (folder / place).mkdir(parents=True)
         holder = {"pid": 7, "host": "elsewhere", "since": "2026-01-02 03:04:05 +0000"}
-        (folder / place / "lock.json").write_text(json.dumps(holder))
+        (folder / place / "faceparse_jax.lock").write_text(json.dumps(holder))
 
     return Case(f"lock: {name}", "lock", make, case.command, says)
 
 
 def _folder_of_lock(folder: pathlib.Path) -> None:
     prepared(nothing)(folder)
-    (folder / "run" / "lock.json").mkdir(parents=True)
+    (folder / "run" / "faceparse_jax.lock").mkdir(parents=True)
 
 
 def _folder_of_scores(run: pathlib.Path) -> None:
@@ -306,7 +306,7 @@ CASES = [
     _locked("a study of another host", "where that process has ended",
             _study("", "", "", on_data('c.conditions = (("", ()),)')), "study"),
     Case("lock: a folder in its place", "lock", _folder_of_lock, _data("", "", nothing).command,
-         "lock.json"),
+         "faceparse_jax.lock"),
     Case("checkpoint: a folder for all scores", "checkpoint", copied(_folder_of_scores),
          [MAIN, "--workdir={folder}/run", HEADS, "--config.data.data_dir={data}",
           "--mode=evaluate", "--config.devices=1"],
