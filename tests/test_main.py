@@ -32,10 +32,13 @@ def test_modes_and_their_flags():
     assert found == {
         "train": ("config", *SEVERAL),
         "evaluate": ("checkpoint", "config", *SEVERAL),
-        "predict": ("image", "depth", "out", "checkpoint", "output", "probabilities"),
+        "predict": (
+            "image", "depth", "depth_kind", "depth_missing", "out", "checkpoint", "output",
+            "probabilities", "strict",
+        ),
         "study": ("config",),
         "replay": ("config",),
-    }
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("words", [("--help",), ("-h",), ("--help", "--workdir=x", "--quick")])
@@ -69,15 +72,21 @@ def test_values_go_to_the_mode_by_name():
         "workdir": "w",
         "image": "a.png",
         "depth": None,
+        "depth_kind": "benchmark",
+        "depth_missing": None,
         "out": "o",
         "checkpoint": "best",
         "output": None,
         "probabilities": False,
+        "strict": False,
     }
     words = ("--checkpoint=last", "--output=rgb", "--probabilities", "--depth=d.png")
+    words += ("--depth_kind=metric", "--depth_missing=-1.5", "--strict")
     _, values = parse("--mode", "predict", "--workdir=w", "--out=o", *words)
     assert (values["checkpoint"], values["output"]) == ("last", "rgb")
     assert (values["probabilities"], values["depth"]) == (True, "d.png")
+    assert (values["depth_kind"], values["depth_missing"]) == ("metric", -1.5)
+    assert values["strict"]
 
 
 def test_training_is_the_mode_where_none_is_named():

@@ -11,11 +11,6 @@ from jaxtyping import Bool, Float, Shaped, UInt8, UInt16
 
 from faceparse_jax.errors import InputError
 
-KINDS = ("benchmark", "metric", "inverse", "auto")
-"""``benchmark`` is depth in the benchmarks' form; ``metric`` is the distance from the camera in
-any unit; ``inverse`` is larger where the surface is nearer: disparity, or what most networks for
-depth from one picture give; ``auto`` chooses among the three by the map itself."""
-
 NEAR, FAR = 80, 240
 """Grey values of a head's nearest and farthest pixel in 8-bit maps that are made here.
 
@@ -53,7 +48,7 @@ def to_benchmark(
 
     Args:
         values: integers or floats; 0, negative and non-finite values are no depth.
-        kind: one of `KINDS`.
+        kind: one of `prediction.kinds.KINDS`.
         missing: another value that stands for no depth.
         levels: of the depth that the networks were trained on.
         name: what errors call the map.

@@ -3,8 +3,8 @@
 import pathlib
 
 from faceparse_jax.errors import InputError
-from faceparse_jax.images.depth import KINDS
 from faceparse_jax.models.routes import ROUTES, preferred
+from faceparse_jax.prediction.kinds import KINDS
 from faceparse_jax.runtime.command_line import Flag, Mode
 
 _INPUT = "--image photo.jpg (or --depth depth.png, or both)"

@@ -26,6 +26,7 @@ from faceparse_jax.labels import Scheme
 from faceparse_jax.models.inference import Variables, predict
 from faceparse_jax.models.routes import ROUTES, preferred, routes
 from faceparse_jax.models.system import System
+from faceparse_jax.prediction.kinds import KINDS
 
 Photo = UInt8[np.ndarray, "_ _ 3"]
 AnyDepth = Shaped[np.ndarray, "_ _"]
@@ -66,7 +67,7 @@ class Result:
             farther); None where it rests on none.
         source: what the answer rests on: ``rgb``, ``depth``, ``rgb+depth``,
             ``rgb+translated depth`` or ``translated depth``.
-        depth_kind: the kind that the depth map was taken for (`images.depth.KINDS`); None
+        depth_kind: the kind that the depth map was taken for (`prediction.kinds.KINDS`); None
             where there was none.
         warnings: what is doubtful about the input, in sentences.
         probabilities: of every class, where they were asked for.
@@ -134,7 +135,7 @@ class Parser:
                 as not there.
             output: one of `OUTPUTS`, in place of the best that the input allows.
             probabilities: whether results carry those of every class.
-            depth_kind: one of `images.depth.KINDS`. ``benchmark`` is uint8 or uint16, 0 = none,
+            depth_kind: one of `prediction.kinds.KINDS`. ``benchmark`` is uint8 or uint16, 0 = none,
                 larger = farther; the other kinds are numbers of any type.
             depth_missing: a value of the depth maps, besides 0, that stands for no depth.
 
@@ -185,9 +186,9 @@ class Parser:
         image = None if image is None else _checked_image(np.asarray(image), names[0])
         if depth is None:
             return Item(image, None)
-        if depth_kind not in depth_maps.KINDS:
+        if depth_kind not in KINDS:
             raise InputError(
-                "depth_kind", repr(depth_kind), f"one of {depth_maps.KINDS}", "choose one of them"
+                "depth_kind", repr(depth_kind), f"one of {KINDS}", "choose one of them"
             )
         depth = np.asarray(depth)
         if depth.dtype.kind not in "iuf" or depth.ndim != 2 or not depth.size:

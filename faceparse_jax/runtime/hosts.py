@@ -3,8 +3,6 @@
 import socket
 import time
 
-import numpy as np
-
 from faceparse_jax.errors import InputError
 from faceparse_jax.runtime.command_line import Flag
 
@@ -76,6 +74,7 @@ def all_or_none(error: Exception | None) -> None:
     import jax
 
     if jax.process_count() > 1:
+        import numpy as np
         from jax.experimental import multihost_utils
 
         failed = np.ravel(multihost_utils.process_allgather(np.array(error is not None)))
