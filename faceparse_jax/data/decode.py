@@ -104,6 +104,7 @@ def main(argv: list[str] | None = None) -> int:
         "--data_dir", type=pathlib.Path, default=pathlib.Path("~/tensorflow_datasets")
     )
     options = parser.parse_args(argv)
+    machine.set_environment()  # before TensorFlow is imported
     if not inside(options.size, interval("data.size")):
         parser.error(f"--size: found {options.size}, expected at least 16 pixels, at most 8192")
     try:

@@ -46,6 +46,8 @@ def set_environment() -> None:
     nothing can be written there, they are not kept.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if os.path.expanduser("~") == "~":  # Keras, which TensorFlow brings, would make a folder ~
+        os.environ.setdefault("KERAS_HOME", os.path.join(tempfile.gettempdir(), ".keras"))
     if (allowed := cores()) < _schedulable():  # XLA sees no quota
         os.environ.setdefault("PJRT_NPROC", str(allowed))
     # A second start of a small training takes 12 s of a core with it, and 48 s without.

@@ -115,8 +115,10 @@ def test_where_the_cache_cannot_be_written_there_is_none(environment, tmp_path, 
     assert capfd.readouterr() == ("", "")
 
 
-def test_without_a_home_there_is_no_cache(environment, homeless):
+def test_without_a_home_there_is_no_cache_and_no_folder_of_its_sign(environment, homeless):
+    environment.pop("KERAS_HOME", None)
     machine.set_environment()
+    assert os.path.isabs(environment["KERAS_HOME"])
     assert "JAX_COMPILATION_CACHE_DIR" not in environment
 
 
