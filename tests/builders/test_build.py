@@ -48,7 +48,7 @@ def test_a_build_ends_with_counts_and_the_next_command(capfd, manual_dir, tmp_pa
         "next: python -m faceparse_jax.main --config configs/celebamask_hq_d.py "
         f"--workdir runs/celebamask --config.data.data_dir={tmp_path / 'd'}",
     ]
-    assert re.search(r"train: 100%.* 2/2 ", err)
+    assert "100%" not in err  # what takes seconds shows its progress on a terminal alone
     status, again, _ = run(capfd, *words)
     assert status == 0
     assert again.splitlines()[1:] == out.splitlines()
