@@ -4,6 +4,7 @@ The benchmarks' form: 8 or 16 bits, 0 = none, larger = farther, relative to the 
 and nothing but the head has depth. NumPy only.
 """
 
+import itertools
 from collections.abc import Iterable
 
 import numpy as np
@@ -39,12 +40,14 @@ def to_benchmark(
 ) -> tuple[DepthMap, str]:
     """A map in the benchmarks' form, and the kind that it was taken for.
 
-    A map of the kind ``benchmark`` keeps its values. Of the other kinds the nearest thing is
-    taken for the head, and what lies behind it is removed: all beyond the first gap in the
-    values, metric depth beyond 0.3 m (by the unit that the nearest distance suggests) or beyond
-    twice the nearest distance, and inverse depth below half of the largest value where the whole
-    frame has depth. The head's nearest hundredth then gets the first of the `levels`, its
-    farthest gets the second, and what lies between gets its share.
+    A map of the kind ``benchmark`` keeps its values. Of the other kinds the nearest surface is
+    taken for the head. Stray pixels are no surface: of their eight neighbours fewer than three lie
+    within a tenth of their value or a twentieth of the median. What lies nearer than the head is
+    removed, and what lies behind it: all beyond the first gap in the values, metric depth beyond
+    0.3 m (by the unit that the nearest distance suggests) or beyond twice the nearest distance,
+    and inverse depth below half of the largest value where the whole frame has depth. The head's
+    nearest hundredth then gets the first of the `levels`, its farthest gets the second, and what
+    lies between gets its share.
 
     Args:
         values: integers or floats; 0, negative and non-finite values are no depth.
@@ -70,12 +73,18 @@ def to_benchmark(
             )
         return np.where(there, values, 0).astype(values.dtype), kind
     distance = np.where(there, values, 0).astype(np.float64)
+    surface = _together(distance, there)
     if kind == "inverse":
         distance = -distance
-    head = there & (distance <= _head_ends(distance[there], kind, bool(there.mean() > _FULL)))
+    seen = distance[surface]
+    ends = _head_ends(seen, kind, bool(there.mean() > _FULL))
+    nearest = np.quantile(seen, 0.001) if seen.size else 0.0
+    begins = nearest - 0.02 * abs(nearest)  # nearer than that are stray pixels alone
+    head = there & (begins <= distance) & (distance <= ends)
     if not head.any():
         return np.zeros(values.shape, np.uint16), kind
-    near, far = np.quantile(distance[head], (0.01, 0.99))
+    # The rim of a head may be too steep for a surface.
+    near, far = np.quantile(distance[head & surface], 0.01), np.quantile(distance[head], 0.99)
     if near == far:
         raise InputError(
             name,
@@ -112,11 +121,29 @@ def valid(
     return there if missing is None else there & (values != missing)
 
 
+def _together(
+    distance: Float[np.ndarray, "h w"], there: Bool[np.ndarray, "h w"]
+) -> Bool[np.ndarray, "h w"]:
+    """The pixels that belong to a surface; all where most of them would be stray."""
+    if not there.any():
+        return there
+    height, width = distance.shape
+    near = np.maximum(0.1 * distance, 0.05 * np.median(distance[there]))
+    around = np.pad(np.where(there, distance, np.inf), 1, constant_values=np.inf)
+    alike = np.zeros(distance.shape, np.uint8)
+    for down, right in itertools.product(range(3), range(3)):
+        if (down, right) != (1, 1):
+            other = around[down : down + height, right : right + width]
+            alike += np.abs(other - distance) <= near
+    found = there & (alike >= 3)
+    return found if found.sum() > 0.5 * there.sum() else there
+
+
 def _head_ends(distance: Float[np.ndarray, " n"], kind: str, full: bool) -> float:
     """The distance at which the head, the nearest thing, ends and the background begins."""
     if not distance.size:
         return 0.0
-    near, end = np.quantile(distance, (0.01, 1))
+    near, end = np.quantile(distance, 0.01), np.inf
     if kind == "metric":
         units = [units for least, units in _UNITS if near >= least]
         end = min(2 * near, near + _HEAD * units[-1] if units else end)
@@ -244,12 +271,6 @@ def doubts(depth: DepthMap, kind: str = "benchmark") -> list[str]:
         )
     if rise(depth, there) < -0.1:
         found.append(f"the middle of the map lies farther than its rim, {wrong_way(kind)}")
-    beside = max((there[1:] & there[:-1]).sum(), (there[:, 1:] & there[:, :-1]).sum())
-    if beside < 0.3 * there.sum():
-        found.append(
-            "most pixels that have depth stand alone, so that stray ones may have been taken for "
-            "the head: give such pixels the value 0"
-        )
     return found
 
 

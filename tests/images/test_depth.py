@@ -94,15 +94,6 @@ def test_doubts_never_name_the_option_that_was_given(heads):
         assert "--depth_kind=metric" in "".join(doubts(made, "inverse"))
 
 
-def test_stray_pixels_that_are_taken_for_the_head_are_doubted(heads):
-    for key, depth in enumerate(heads):
-        random = np.random.default_rng(key)
-        stray = random.random(depth.shape) < 0.03
-        values = np.where(stray, random.uniform(100, 500, depth.shape), with_wall(depth))
-        made, _ = to_benchmark(values, "metric")
-        assert "stand alone" in "".join(doubts(made, "metric"))
-
-
 @pytest.mark.parametrize("kind", ["metric", "inverse"])
 def test_values_that_differ_in_their_last_bits_alone_are_compared(kind):
     values = 1e16 + 2 * np.add.outer(np.arange(16), np.arange(16))
@@ -117,6 +108,22 @@ def test_metric_depth_keeps_the_head_and_loses_the_wall(heads):
         assert ((made > 0) == (depth > 0)).mean() > 0.99
         there = (made > 0) & (depth > 0)
         assert np.corrcoef(made[there], depth[there])[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("kind", ["metric", "inverse"])
+def test_stray_pixels_before_the_face_change_little(heads, kind):
+    """As sensors have them: 3 % of the pixels, anywhere, at 0.2 to 0.5 m."""
+    rng = np.random.default_rng(0)
+    for depth in heads:
+        clean = with_wall(depth).astype(np.float32)
+        stray = rng.random(depth.shape) < 0.03
+        noisy = np.where(stray, rng.uniform(200, 500, depth.shape), clean).astype(np.float32)
+        if kind == "inverse":
+            clean, noisy = 1 / clean, 1 / noisy
+        expected, made = (to_benchmark(values, kind)[0].astype(int) for values in (clean, noisy))
+        assert ((made > 0) == (expected > 0)).mean() > 0.95
+        both = (made > 0) & (expected > 0)
+        assert np.abs(made - expected)[both].mean() < 0.03 * 65535
 
 
 def test_the_head_gets_the_levels_that_are_asked_for(heads):
