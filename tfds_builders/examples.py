@@ -66,14 +66,9 @@ def _encode_png(values: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _differ(shape: tuple[int, int], like: tuple[int, int]) -> bool:
-    # A picture that was scaled has sides that are off by less than a pixel each.
-    return abs(shape[0] * like[1] - shape[1] * like[0]) >= max(*shape, *like)
-
-
 def _check_shape(name: str, shape: tuple[int, int], like: tuple[int, int], what: str) -> None:
     """Refuses a picture whose sides are not those of the label, up to a factor and rounding."""
-    if _differ(shape, like):
+    if not images.same_frame(shape, like):
         raise InputError(
             name,
             f"{shape[1]}x{shape[0]} pixels",
@@ -108,7 +103,11 @@ def example(
             value that the scheme does not have.
     """
     data, shape, turned = files.read_photo(archive, image)
-    if turned and _differ(shape, label.shape) and not _differ(shape[::-1], label.shape):
+    if (
+        turned
+        and not images.same_frame(shape, label.shape)
+        and images.same_frame(shape[::-1], label.shape)
+    ):
         raise InputError(
             archive.where(image),
             "an EXIF orientation that turns the photograph onto its label",

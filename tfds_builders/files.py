@@ -165,8 +165,8 @@ class Zip:
         self.root = root
         try:
             self._zip = zipfile.ZipFile(root)
-        # NotImplementedError is zipfile's word for an archive of a version it cannot read.
-        except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
+        # A RuntimeError tells of an archive of a version that zipfile cannot read.
+        except (zipfile.BadZipFile, OSError, RuntimeError, ValueError) as error:
             raise InputError(
                 str(root), str(error), "a zip archive", "fetch the file again"
             ) from error

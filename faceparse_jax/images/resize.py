@@ -66,6 +66,12 @@ def _nearest(values: np.ndarray, shape: Shape) -> np.ndarray:
     return values
 
 
+def same_frame(shape: Shape, other: Shape) -> bool:
+    """Whether two pictures have one aspect ratio, but for the rounding of their sides."""
+    # A picture that was scaled has sides that are off by less than a pixel each.
+    return abs(shape[0] * other[1] - shape[1] * other[0]) < max(*shape, *other)
+
+
 def fitted(shape: Shape, size: int) -> Shape:
     """The shape of a picture when its longer side has become `size` pixels."""
     height, width = (max(1, round(side * size / max(shape))) for side in shape)

@@ -13,47 +13,23 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float16, Float32, Shaped, UInt8
+from jaxtyping import Float16, Float32, UInt8
 
 from faceparse_jax.checkpoints.trained import load_trained
 from faceparse_jax.errors import InputError
-from faceparse_jax.images import depth as depth_maps
 from faceparse_jax.images import resize_depth, resize_image
-from faceparse_jax.images.depth import LEVELS, DepthMap, Levels
+from faceparse_jax.images.depth import LEVELS, Levels
 from faceparse_jax.images.normalise import OUTSIDE
 from faceparse_jax.images.resize import decide, in_square, inside
 from faceparse_jax.labels import Scheme
 from faceparse_jax.models.inference import Variables, predict
 from faceparse_jax.models.routes import ROUTES, preferred, routes
 from faceparse_jax.models.system import System
-from faceparse_jax.prediction.kinds import KINDS
-
-Photo = UInt8[np.ndarray, "_ _ 3"]
-AnyDepth = Shaped[np.ndarray, "_ _"]
+from faceparse_jax.prediction import items
+from faceparse_jax.prediction.items import AnyDepth, Item, Photo
 
 OUTPUTS = tuple(preferred(ROUTES))
 """Routes to a label map; the answer is the first one that input and networks allow."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Item:
-    """An input that the networks can take; `Parser.item` makes one.
-
-    Attributes:
-        depth: in the benchmarks' form.
-        depth_kind: what the depth map was taken for; None where there is none.
-        warnings: what is doubtful about the input, in sentences.
-    """
-
-    image: Photo | None
-    depth: DepthMap | None
-    depth_kind: str | None = None
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width in pixels, those of the image where there is one."""
-        return (self.depth if self.image is None else self.image).shape[:2]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,68 +139,18 @@ class Parser:
                 "two lists of one length",
                 "put None where an image or a depth map is not there",
             )
-        items = (self.item(*pair, **kind) for pair in zip(images, depths, strict=True))
-        return list(self.stream(items, output, probabilities))
+        inputs = (self.item(*pair, **kind) for pair in zip(images, depths, strict=True))
+        return list(self.stream(inputs, output, probabilities))
 
-    def item(
-        self,
-        image: Any,
-        depth: Any,
-        depth_kind: str = "benchmark",
-        depth_missing: int | float | None = None,
-        names: tuple[str, str] = ("image", "depth"),
-    ) -> Item:
-        """One input for `stream`; the arguments are those of `__call__`.
-
-        Args:
-            names: what errors call image and depth map.
-
-        Raises:
-            InputError: other types or shapes, depth of another aspect ratio than its image or
-                of another kind than is said, or nothing to parse.
-        """
-        image = None if image is None else _checked_image(np.asarray(image), names[0])
-        if depth is None:
-            return Item(image, None)
-        if depth_kind not in KINDS:
-            raise InputError(
-                "depth_kind", repr(depth_kind), f"one of {KINDS}", "choose one of them"
-            )
-        depth = np.asarray(depth)
-        if depth.dtype.kind not in "iuf" or depth.ndim != 2 or not depth.size:
-            raise InputError(
-                names[1],
-                f"{depth.dtype} of shape {depth.shape}",
-                "numbers of shape (height, width)",
-                "read it with faceparse_jax.images.read_depth",
-            )
-        if image is not None and not same_frame(image.shape[:2], depth.shape):
-            (h, w), (height, width) = image.shape[:2], depth.shape
-            raise InputError(
-                names[1],
-                f"{width}x{height} pixels beside an image of {w}x{h}",
-                "the aspect ratio of the image",
-                "crop both to the same frame",
-            )
-        depth, kind = depth_maps.to_benchmark(
-            depth, depth_kind, depth_missing, self._levels, names[1]
-        )
-        if kind == "benchmark" and (fault := depth_maps.fault(depth)):
-            raise InputError(names[1], *fault)
-        if depth.any():
-            return Item(image, depth, kind, tuple(depth_maps.doubts(depth, kind)))
-        if image is None:
-            raise InputError(
-                names[1], "no depth in any pixel", "depth of a head", "give an image, too"
-            )
-        warning = "the depth map has no depth in any pixel, so that the photograph alone counts"
-        return Item(image, None, None, (warning,))
+    def item(self, image: Any, depth: Any, **how: Any) -> Item:
+        """One input for `stream`; see `items.item`, whose levels are those of the networks."""
+        return items.item(image, depth, levels=self._levels, **how)
 
     def stream(
-        self, items: Iterable[Item], output: str | None = None, probabilities: bool = False
+        self, inputs: Iterable[Item], output: str | None = None, probabilities: bool = False
     ) -> Iterator[Result]:
         """Parses items as `__call__` does, one batch in memory at a time."""
-        for _, alike in itertools.groupby(items, lambda item: item.image is None):
+        for _, alike in itertools.groupby(inputs, lambda item: item.image is None):
             while batch := list(itertools.islice(alike, self._batch)):
                 yield from self._parse(batch, output, probabilities)
 
@@ -248,45 +174,45 @@ class Parser:
             )
         return output or allowed[0]
 
-    def _parse(self, items, output, probabilities) -> Iterator[Result]:
-        routes = [self.route(i.image is not None, i.depth is not None, output) for i in items]
-        sources = [_source(r, i.depth is not None) for r, i in zip(routes, items, strict=True)]
+    def _parse(self, batch, output, probabilities) -> Iterator[Result]:
+        routes = [self.route(i.image is not None, i.depth is not None, output) for i in batch]
+        sources = [_source(r, i.depth is not None) for r, i in zip(routes, batch, strict=True)]
         keys = set(routes)
         if any("translated" in source for source in sources):
             keys.add("translated")
         # The RGB parser's face tells more of a depth map than the map itself does.
-        if self._system.rgb and any(item.image is not None and item.depth_kind for item in items):
+        if self._system.rgb and any(item.image is not None and item.depth_kind for item in batch):
             keys.add("rgb")
-        arrays = self._arrays(items)
+        arrays = self._arrays(batch)
         out = jax.device_get(self._run(self._variables, arrays, keys=tuple(sorted(keys))))
-        for row, (item, route, source) in enumerate(zip(items, routes, sources, strict=True)):
+        for row, (item, route, source) in enumerate(zip(batch, routes, sources, strict=True)):
             part = (row, *inside(item.shape, self._size))
             label, confidence, planes = decide(out[route][part], item.shape, probabilities)
             warnings, depth = item.warnings, None
             if "rgb" in out and item.depth_kind and route != "rgb":
                 face = np.argmax(out["rgb"][part], axis=-1)
-                warnings += _doubts_by_face(
+                warnings += items.doubts_by_face(
                     face, arrays["depth"][part][..., 0], self.scheme, item.depth_kind
                 )
             if "translated" in source:
                 depth = resize_depth(out["translated"][part][..., 0], item.shape)
             yield Result(label, confidence, depth, source, item.depth_kind, warnings, planes)
 
-    def _arrays(self, items: Sequence[Item]) -> dict[str, np.ndarray]:
+    def _arrays(self, batch: Sequence[Item]) -> dict[str, np.ndarray]:
         """The batch that `models.inference.predict` takes, filled up with empty rows.
 
         Depth has 16 bits as soon as one of the maps has.
         """
-        size, rows = self._size, min(self._batch, 1 << (len(items) - 1).bit_length())
+        size, rows = self._size, min(self._batch, 1 << (len(batch) - 1).bit_length())
         arrays = {}
-        if items[0].image is not None:
+        if batch[0].image is not None:
             arrays["image"] = np.full((rows, size, size, 3), OUTSIDE)
-        depths = [item.depth for item in items if item.depth is not None]
+        depths = [item.depth for item in batch if item.depth is not None]
         if depths:
             kind = np.result_type(*depths)
             arrays["depth"] = np.zeros((rows, size, size, 1), kind)
             arrays["has_depth"] = np.zeros(rows, bool)
-        for row, item in enumerate(items):
+        for row, item in enumerate(batch):
             if item.image is not None:
                 arrays["image"][row] = in_square(item.image, size, resize_image, OUTSIDE)
             if item.depth is not None:
@@ -321,51 +247,6 @@ def load(workdir: pathlib.Path | str, checkpoint: str = "best", batch: int = 8) 
     return Parser(
         run.system, run.variables, run.scheme, run.config.data.size, record, batch, tuple(levels)
     )
-
-
-def same_frame(shape: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether two pictures have one aspect ratio, up to a pixel of the coarser one."""
-    (h, w), (height, width) = shape, other
-    return abs(h * width - w * height) <= max(h, w, height, width)
-
-
-def _checked_image(image: np.ndarray, name: str) -> np.ndarray:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise InputError(
-            name,
-            f"{image.dtype} of shape {image.shape}",
-            "uint8 of shape (height, width, 3), sRGB in 0..255",
-            "read it with faceparse_jax.images.read_image",
-        )
-    return image
-
-
-def _doubts_by_face(
-    label: np.ndarray, depth: np.ndarray, scheme: Scheme, kind: str
-) -> tuple[str, ...]:
-    """What is doubtful about a depth map beside the face that the RGB parser sees.
-
-    Args:
-        label: class ids [h w] of the RGB parser.
-        depth: [h w], in the benchmarks' form.
-        kind: what the depth map was taken for.
-    """
-    nose, skin = (label == scheme.classes.index(name) for name in ("nose", "skin"))
-    if nose.sum() < 16 or skin.sum() < 64:
-        return ()
-    if (depth[nose | skin] > 0).mean() < 0.5:
-        return (
-            "most of the face that the RGB parser sees has no depth, so that the map may be of "
-            "another picture, or turned",
-        )
-    nose, skin = nose & (depth > 0), skin & (depth > 0)
-    low, high = np.quantile(depth[depth > 0], (0.01, 0.99))
-    if nose.any() and np.median(depth[nose]) - np.median(depth[skin]) > 0.1 * (high - low):
-        return (
-            "the nose that the RGB parser sees lies farther than the skin round it, "
-            + depth_maps.wrong_way(kind),
-        )
-    return ()
 
 
 def _source(route: str, has_depth: bool) -> str:

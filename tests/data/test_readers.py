@@ -18,7 +18,7 @@ from faceparse_jax.data.order import Order, Scarcity
 from faceparse_jax.errors import InputError
 from faceparse_jax.images.normalise import OUTSIDE
 from faceparse_jax.images.resize import in_square, inside, resize_label
-from faceparse_jax.prediction.parser import Item
+from faceparse_jax.prediction.items import Item
 from tests.support.dummy_archives import LAPA_SPLITS, SHAPES, lapa
 from tests.support.known_parser import make_parser
 from tests.support.places import ROOT

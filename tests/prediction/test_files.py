@@ -20,10 +20,10 @@ from faceparse_jax.configs import synthetic_heads
 from faceparse_jax.errors import InputError, Stopped
 from faceparse_jax.labels import CELEBAMASK_HQ
 from faceparse_jax.models.system import build
-from faceparse_jax.prediction import files
+from faceparse_jax.prediction import results
 from faceparse_jax.prediction.files import Settings, Unparsed, predict_files
 from faceparse_jax.prediction.parser import load
-from faceparse_jax.runtime import interrupts
+from faceparse_jax.runtime import interrupts, records
 from faceparse_jax.runtime.lock import locked
 from faceparse_jax.training import optim
 from faceparse_jax.training.setup import init_state
@@ -162,7 +162,7 @@ def test_only_what_changed_is_parsed_again(parser, photos, capsys):
 def test_a_prediction_that_is_stopped_keeps_what_is_done(parser, photos, monkeypatch, killed):
     """Also one that is killed, which leaves no time to write the record."""
     images, out = photos / "images", photos / "out"
-    write, calls = files._write, []
+    write, calls = results.write, []
 
     def stop(*arguments):
         calls.append(arguments)
@@ -172,16 +172,12 @@ def test_a_prediction_that_is_stopped_keeps_what_is_done(parser, photos, monkeyp
 
     def is_killed(*arguments):  # what is on the disk now is what a kill would leave
         shutil.copytree(out, photos / "killed")
-        replace(*arguments)
+        whole(*arguments)
 
-    replace = files._replace
+    whole = records.write
     with monkeypatch.context() as patch:
-        patch.setattr(files, "_write", stop)
-        patch.setattr(
-            files,
-            "_replace",
-            lambda path, how: (is_killed if path.name == files.RECORD else replace)(path, how),
-        )
+        patch.setattr(results, "write", stop)
+        patch.setattr(records, "write", is_killed)
         with pytest.raises(Stopped, match="SIGINT"):
             predict_files(parser, images, None, out)
     if killed:

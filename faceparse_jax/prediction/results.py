@@ -1,0 +1,132 @@
+"""The files of one prediction: written whole, and never in place of another's."""
+
+import json
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from faceparse_jax.errors import InputError, few
+from faceparse_jax.images import depth_to_u8
+from faceparse_jax.images.draw import colour_depth, prediction_picture
+from faceparse_jax.labels import Scheme
+from faceparse_jax.prediction.inputs import Input
+from faceparse_jax.prediction.items import Item
+from faceparse_jax.prediction.parser import Result
+from faceparse_jax.prediction.record import JOURNAL, MARK, RECORD, replace
+
+_KINDS = ("label.png", "colours.png", "overlay.png", "depth.png", "probabilities.npz")
+_MAX_NAME = 255  # bytes of a file's name on nearly every file system
+
+
+def check_out(out: pathlib.Path, inputs: Sequence[Input], places: Sequence[pathlib.Path]) -> None:
+    """Refuses a folder in which something would be lost."""
+    try:
+        in_the_way = out.exists() and not out.is_dir()
+    except OSError as error:  # a name that no folder can have
+        raise InputError(
+            str(out), error.strerror, "a folder to write to", "choose another --out"
+        ) from error
+    if in_the_way:
+        raise InputError(str(out), "a file", "a folder to write to", "choose another --out")
+    if out.resolve() in {place.resolve() for place in places}:
+        raise InputError(
+            str(out),
+            "the folder of the inputs",
+            "another folder: results would be taken for inputs the next time",
+            f"choose another --out, such as {out / 'parsed'}",
+        )
+    ending = max(map(len, _KINDS)) + len("_.partial")
+    long = [item.stem for item in inputs if len(os.fsencode(item.stem)) + ending > _MAX_NAME]
+    if long:
+        raise InputError(
+            few(long),
+            "a name that is too long for those of the results",
+            f"at most {_MAX_NAME - ending} bytes without the suffix",
+            "rename the input",
+        )
+    sources = {path.resolve() for item in inputs for path in (item.image, item.depth) if path}
+    targets = [out / f"{item.stem}_{kind}" for item in inputs for kind in _KINDS]
+    lost = [
+        path.name
+        for path in (*targets, out / RECORD, out / JOURNAL)
+        if path.exists() and (path.resolve() in sources or not _ours(path))
+    ]
+    if lost:
+        raise InputError(
+            str(out),
+            f"{few(lost)}, not written by a prediction or an input of this one",
+            "room for the results",
+            "choose another --out, or move these files away",
+        )
+
+
+def make_folder(out: pathlib.Path) -> None:
+    """Makes the folder of the results, where it is not there.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            str(out), str(error), "a folder that can be made", "choose another --out"
+        ) from error
+
+
+def write(
+    out: pathlib.Path, stem: str, item: Item, result: Result, scheme: Scheme
+) -> dict[str, str]:
+    """Writes the files of one prediction and removes outdated ones; their names by kind."""
+    image, depth = item.image, item.depth
+    shown = colour_depth(depth_to_u8(depth)) if image is None else image
+    # TensorFlow and OpenCV read a palette as colours, so the ids are grey and have no palette.
+    coloured = Image.fromarray(result.label)
+    coloured.putpalette(scheme.palette.tobytes())
+    pictures = {
+        "label.png": Image.fromarray(result.label),
+        "colours.png": coloured,
+        "overlay.png": Image.fromarray(prediction_picture(shown, result.label, scheme)),
+    }
+    if result.depth is not None:
+        pictures["depth.png"] = Image.fromarray(result.depth)
+    mark = PngImagePlugin.PngInfo()
+    mark.add_text("Software", MARK)
+    writers: dict[str, Callable[[BinaryIO], Any]] = {
+        kind: lambda file, picture=picture: picture.save(file, "PNG", pnginfo=mark)
+        for kind, picture in pictures.items()
+    }
+    if result.probabilities is not None:
+        arrays = {"probabilities": result.probabilities, "classes": np.array(scheme.classes)}
+        writers["probabilities.npz"] = lambda file: np.savez_compressed(
+            file, **arrays, written_by=MARK
+        )
+    for kind in _KINDS:
+        path = out / f"{stem}_{kind}"
+        if kind in writers:
+            replace(path, writers[kind])
+        else:
+            path.unlink(missing_ok=True)
+    return {kind.split(".")[0]: f"{stem}_{kind}" for kind in writers}
+
+
+def _ours(path: pathlib.Path) -> bool:
+    """Whether a prediction wrote this file."""
+    try:
+        if path.suffix == ".png":
+            with Image.open(path) as picture:
+                return picture.info.get("Software") == MARK
+        if path.suffix == ".npz":
+            with np.load(path) as arrays:
+                return str(arrays["written_by"]) == MARK
+        if path.suffix == ".jsonl":
+            lines = path.read_text().splitlines()
+            return not lines or json.loads(lines[0])["written_by"] == MARK
+        record = json.loads(path.read_text())
+        return record["written_by"] == MARK and isinstance(record["predictions"], dict)
+    except Exception:  # whatever it is that cannot be read, it is not ours
+        return False
