@@ -5,11 +5,15 @@ import functools
 import pathlib
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
+from jaxtyping import UInt8
 
 from faceparse_jax.checkpoints.run_config import differing, stored
+from faceparse_jax.checkpoints.state import TrainState
 from faceparse_jax.checkpoints.store import Checkpoints, name_whole, saved_steps
 from faceparse_jax.config import Config, Configs
 from faceparse_jax.errors import InputError, Stopped
@@ -109,16 +113,7 @@ def _train(job: Job, workdir: pathlib.Path) -> dict[str, float]:
     checkpoints = Checkpoints(workdir, config.checkpoint.keep)
     state, meta = job.begin(checkpoints)
     start = int(state.step)
-    if start > total:
-        raise InputError(
-            "config.train.steps",
-            f"{total}",
-            f"at least {start}, the steps that the run in {workdir} has made",
-            f"set --config.train.steps={start}, or choose another --workdir",
-        )
-    if lead:
-        records.write(workdir / "config.json", config.to_dict())
-        (workdir / NON_FINITE).unlink(missing_ok=True)
+    _claim(workdir, config, start, lead)
     if start == total:
         with checkpoints:
             if lead:
@@ -177,20 +172,12 @@ def _train(job: Job, workdir: pathlib.Path) -> dict[str, float]:
                     counts, _ = counting.count(eval_step, state.variables(), shown, mesh)
                 last_scores = counting.scalars(counts, scheme)
                 logs.scalars(number, last_scores)
-                # A translator alone has no score: its latest state is the best.
-                score = last_scores.get(f"validation/{job.best_route}/f1/mean", 0.0)
-                best = meta["best"]
-                if best is None or score > best["score"] or not job.best_route:
-                    best = {"step": number, "score": score} | job.best_by()
+                if best := _better(job, meta["best"], last_scores, number):
                     meta |= {"best": best, "seen": tally.record()}
                     checkpoints.save_best(state, meta)
             if lead and (number % config.log.pictures_every == 0 or number == total):
-                examples = next(job.validation_batches())
-                examples = {k: v[:4] for k, v in examples.items()}
-                # From the host: this process computes by itself, apart from the others.
-                variables = jax.device_get(state.variables())
                 with logs.compiling("the prediction for pictures"):
-                    picture = examples_picture(show, variables, examples, scheme)
+                    picture = _picture(job, show, state)
                 logs.pictures(number, "examples", picture)
             # Saved before the next batch is drawn, so that step and data agree.
             stop = signal_at(number)
@@ -207,6 +194,43 @@ def _train(job: Job, workdir: pathlib.Path) -> dict[str, float]:
     if lead and tally.summary():
         print(tally.summary(), file=sys.stderr)
     return last_scores
+
+
+def _claim(workdir: pathlib.Path, config: Config, start: int, lead: bool) -> None:
+    """Writes the config of a run that goes on from the step `start`.
+
+    Raises:
+        InputError: the run has made more steps than the config wants.
+    """
+    if start > config.train.steps:
+        raise InputError(
+            "config.train.steps",
+            f"{config.train.steps}",
+            f"at least {start}, the steps that the run in {workdir} has made",
+            f"set --config.train.steps={start}, or choose another --workdir",
+        )
+    if lead:
+        records.write(workdir / "config.json", config.to_dict())
+        (workdir / NON_FINITE).unlink(missing_ok=True)
+
+
+def _better(
+    job: Job, best: dict[str, Any] | None, scores: dict[str, float], step: int
+) -> dict[str, Any] | None:
+    """What a checkpoint of this step is the best by; None where an earlier one is better."""
+    # A translator alone has no score: its latest state is the best.
+    score = scores.get(f"validation/{job.best_route}/f1/mean", 0.0)
+    if best is None or score > best["score"] or not job.best_route:
+        return {"step": step, "score": score} | job.best_by()
+    return None
+
+
+def _picture(job: Job, show: Callable, state: TrainState) -> UInt8[np.ndarray, "h w 3"]:
+    """The first validation examples and what the networks say of them."""
+    examples = {key: value[:4] for key, value in next(job.validation_batches()).items()}
+    # From the host: this process computes by itself, apart from the others.
+    variables = jax.device_get(state.variables())
+    return examples_picture(show, variables, examples, job.data.split.scheme)
 
 
 def _finished(workdir: pathlib.Path, config: Config) -> str:

@@ -4,7 +4,6 @@ import functools
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 
@@ -17,49 +16,24 @@ from PIL import ExifTags, Image
 from faceparse_jax.checkpoints.store import Checkpoints
 from faceparse_jax.config import parse
 from faceparse_jax.configs import synthetic_heads
-from faceparse_jax.errors import InputError, Stopped
+from faceparse_jax.errors import InputError
 from faceparse_jax.labels import CELEBAMASK_HQ
 from faceparse_jax.models.system import build
-from faceparse_jax.prediction import results
-from faceparse_jax.prediction.files import Settings, Unparsed, predict_files
+from faceparse_jax.prediction.files import Settings, predict_files
 from faceparse_jax.prediction.parser import load
-from faceparse_jax.runtime import interrupts, records
-from faceparse_jax.runtime.lock import locked
 from faceparse_jax.training import optim
 from faceparse_jax.training.setup import init_state
-from tests.support.known_parser import COLOURS, bands, depth_like, make_parser
+from tests.support.known_parser import (
+    COLOURS,
+    bands,
+    depth_like,
+    make_parser,
+    names,
+    recorded,
+)
 from tests.support.places import ROOT
 
 WHOLE, RGB, PROBABILITIES = Settings(), Settings(output="rgb"), Settings(probabilities=True)
-
-
-@pytest.fixture(scope="module")
-def parser():
-    return make_parser("rgb", "depth", "translator")
-
-
-@pytest.fixture
-def photos(tmp_path):
-    """A folder of three photos, two with depth in another folder."""
-    for number, shape in enumerate([(40, 30), (64, 64), (20, 50)]):
-        photo = bands(*shape)[1]
-        for folder, name, pixels in (
-            ("images", f"{number}.png", photo),
-            ("depths", f"{number}{'_depth' * (number == 1)}.png", depth_like(photo)),
-        ):
-            (tmp_path / folder).mkdir(exist_ok=True)
-            Image.fromarray(pixels).save(tmp_path / folder / name)
-    (tmp_path / "depths" / "2.png").unlink()
-    (tmp_path / "images" / "notes.txt").write_text("no image")
-    return tmp_path
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
-def recorded(folder):
-    return json.loads((folder / "predictions.json").read_text())["predictions"]
 
 
 def test_folders_are_paired_and_every_file_is_written(parser, photos):
@@ -105,156 +79,6 @@ def test_one_folder_may_hold_images_and_their_depth(parser, photos):
     assert [record[n]["source"] for n in "012"] == [
         "rgb+translated depth", "rgb+depth", "rgb+translated depth",
     ]  # fmt: skip
-
-
-def break_two(images):
-    whole = (images / "1.png").read_bytes()
-    (images / "1.png").write_bytes(whole[: len(whole) // 2])
-    (images / "7.jpg").write_bytes(b"")
-    return whole
-
-
-def test_broken_files_are_named_and_the_others_parsed_and_kept(parser, photos):
-    images, out = photos / "images", photos / "out"
-    whole = break_two(images)
-    with pytest.raises(Unparsed, match=r"2 of 4 inputs.*1\.png.*7\.jpg") as error:
-        predict_files(parser, images, None, out)
-    assert error.value.exit_status == 4
-    assert "0.png" not in str(error.value)
-    assert sorted(recorded(out)) == ["0", "2"]
-    (images / "1.png").write_bytes(whole)
-    (images / "7.jpg").unlink()
-    before = (out / "0_label.png").stat().st_mtime_ns
-    predict_files(parser, images, None, out)
-    assert sorted(recorded(out)) == ["0", "1", "2"]
-    assert (out / "0_label.png").stat().st_mtime_ns == before
-
-
-def test_strictly_all_broken_files_are_named_and_nothing_is_written(parser, photos):
-    break_two(photos / "images")
-    with pytest.raises(InputError, match=r"2 of 4 inputs.*1\.png.*7\.jpg"):
-        predict_files(parser, photos / "images", None, photos / "out", strict=True)
-    with pytest.raises(InputError, match=r"1\.png: found a truncated"):
-        predict_files(parser, photos / "images" / "1.png", None, photos / "out")
-    assert not (photos / "out").exists()
-
-
-def test_only_what_changed_is_parsed_again(parser, photos, capsys):
-    images, out = photos / "images", photos / "out"
-    first = predict_files(parser, images, None, out)
-
-    def again(settings=WHOLE):
-        before = {path: path.stat().st_mtime_ns for path in out.glob("*_label.png")}
-        record = predict_files(parser, images, None, out, settings)
-        changed = [path.name[0] for path in before if path.stat().st_mtime_ns != before[path]]
-        return record, "".join(sorted(changed))
-
-    assert again() == (first, "")
-    assert "3 of 3 inputs were parsed before" in capsys.readouterr().err
-    Image.fromarray(bands(40, 30)[1][::-1]).save(images / "0.png")
-    (out / "2_overlay.png").unlink()
-    assert again()[1] == "02"
-    assert again(RGB)[1] == "012"
-    assert again(RGB)[1] == ""
-
-
-@pytest.mark.parametrize("killed", [False, True])
-def test_a_prediction_that_is_stopped_keeps_what_is_done(parser, photos, monkeypatch, killed):
-    """Also one that is killed, which leaves no time to write the record."""
-    images, out = photos / "images", photos / "out"
-    write, calls = results.write, []
-
-    def stop(*arguments):
-        calls.append(arguments)
-        if len(calls) == 2:
-            patch.setattr(interrupts, "_came", signal.SIGINT)
-        return write(*arguments)
-
-    def is_killed(*arguments):  # what is on the disk now is what a kill would leave
-        shutil.copytree(out, photos / "killed")
-        whole(*arguments)
-
-    whole = records.write
-    with monkeypatch.context() as patch:
-        patch.setattr(results, "write", stop)
-        patch.setattr(records, "write", is_killed)
-        with pytest.raises(Stopped, match="SIGINT"):
-            predict_files(parser, images, None, out)
-    if killed:
-        out = photos / "killed"
-        assert not (out / "predictions.json").exists()
-        with (out / "predictions.partial.jsonl").open("a") as journal:
-            journal.write('{"2": {"torn')
-    else:
-        assert sorted(recorded(out)) == ["0", "1"]
-    times = {n: (out / f"{n}_label.png").stat().st_mtime_ns for n in "01"}
-    record = predict_files(parser, images, None, out)
-    assert sorted(record["predictions"]) == sorted(recorded(out)) == ["0", "1", "2"]
-    assert times == {n: (out / f"{n}_label.png").stat().st_mtime_ns for n in "01"}
-    assert not (out / "predictions.partial.jsonl").exists()
-
-
-def test_a_failure_half_way_leaves_whole_files_only(parser, photos, monkeypatch):
-    save, calls = Image.Image.save, []
-
-    def full_disk(self, file, *arguments, **more):
-        calls.append(file)
-        if len(calls) == 5:
-            file.write(b"half")
-            raise OSError("no space left on device")
-        save(self, file, *arguments, **more)
-
-    out = photos / "out"
-    with monkeypatch.context() as patch:
-        patch.setattr(Image.Image, "save", full_disk)
-        with pytest.raises(InputError, match="no space left"):
-            predict_files(parser, photos / "images", None, out, RGB)
-    first = ["0_colours.png", "0_label.png", "0_overlay.png"]
-    assert names(out) == [*first, "1_label.png", "predictions.json"]
-    assert sorted(recorded(out)) == ["0"]
-    predict_files(parser, photos / "images", None, out, RGB)
-    assert "2_overlay.png" in names(out)
-
-
-@pytest.mark.parametrize("broken", [[1], "x", None, {}, {"key": None, "written": {}}])
-def test_records_that_this_version_does_not_write_are_written_anew(parser, photos, broken):
-    images, out = photos / "images", photos / "out"
-    predict_files(parser, images, None, out)
-    entry = recorded(out)["1"]
-    text = json.dumps({"written_by": "faceparse_jax", "predictions": {"0": broken, "1": entry}})
-    (out / "predictions.json").write_text(text)
-    lines = ['{"written_by": "faceparse_jax"}', "5", "[1, 2]", json.dumps({"2": broken}), '{"2"']
-    (out / "predictions.partial.jsonl").write_text("\n".join(lines))
-    predict_files(parser, images, None, out)
-    assert {stem: entry["written"]["label"] for stem, entry in recorded(out).items()} == {
-        stem: f"{stem}_label.png" for stem in "012"
-    }
-    assert recorded(out)["1"] == entry
-
-
-@pytest.mark.parametrize("missing", [np.nan, np.inf, 65535])
-def test_every_missing_value_is_recorded_as_json(parser, photos, missing, capsys):
-    images, depths, out = photos / "images", photos / "depths", photos / "out"
-    for _ in range(2):
-        predict_files(parser, images, depths, out, Settings(depth_missing=missing))
-    assert "3 of 3 inputs were parsed before" in capsys.readouterr().err
-
-    def refuse(constant):
-        raise AssertionError(f"{constant} is no JSON")
-
-    json.loads((out / "predictions.json").read_text(), parse_constant=refuse)
-
-
-def test_two_predictions_never_write_to_one_folder_at_once(parser, photos):
-    images, out = photos / "images", photos / "out"
-    with (
-        locked(out),
-        pytest.raises(InputError, match=rf"process {os.getpid()} on .* choose another --out"),
-    ):
-        predict_files(parser, images, None, out)
-    assert names(out) == []
-    predict_files(parser, images, None, out)
-    assert "faceparse_jax.lock" not in names(out)
 
 
 def test_an_input_whose_results_no_file_system_can_name_is_refused(parser, photos):

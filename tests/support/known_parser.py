@@ -1,5 +1,7 @@
 """A parser whose networks' answers are known, and photographs to give it."""
 
+import json
+
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
@@ -66,3 +68,13 @@ def depth_like(photo, value=60):
     depth = np.round(value + 40 * radius).astype(np.uint8)
     depth[: height // 2] = 0
     return depth
+
+
+def names(folder):
+    """The files of a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def recorded(folder):
+    """What the record of a folder of predictions holds, by stem."""
+    return json.loads((folder / "predictions.json").read_text())["predictions"]
