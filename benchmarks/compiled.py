@@ -52,6 +52,7 @@ os.environ |= {
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
     "TPU_WORKER_ID": "0",
     "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # no device is opened
 }
 
 import jax
@@ -68,6 +69,7 @@ from faceparse_jax.labels import CELEBAMASK_HQ
 from faceparse_jax.models import system
 from faceparse_jax.models.inference import inference_variables, predict
 from faceparse_jax.runtime import sharding, tables
+from faceparse_jax.runtime.forms import forms_for
 from faceparse_jax.training import objective, optim, step
 from faceparse_jax.training.setup import init_state
 
@@ -144,27 +146,31 @@ def collectives(text: str) -> str:
 
 _BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f32": 4, "s32": 4,
           "u32": 4, "s64": 8, "u64": 8, "f64": 8}  # fmt: skip
-_SHAPE = re.compile(r"\b(pred|[subf]f?\d+)\[([\d,]*)\]")
+_SHAPE = re.compile(r"\b(pred|[subf]f?\d+)\[([\d,]*)\](\{[^}]*\})?")
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%(\S+) = (.*?) ([a-z][\w-]*)\((.*)$")
 # They move nothing, or their parts are counted elsewhere.
 _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional",
-         "after-all", "partition-id", "iota"}  # fmt: skip
+         "after-all", "partition-id", "iota", "copy-done", "slice-done"}  # fmt: skip
 
 
-def _size(shapes: str) -> int:
-    return sum(
+def _arrays(shapes: str, *, own: bool = False) -> list[int]:
+    """Bytes of the arrays of a shape; 0 for those in a TPU's own memory, S(1), without `own`."""
+    return [
         _BYTES.get(kind, 4) * int(np.prod([int(n) for n in sides.split(",") if n] or [1]))
-        for kind, sides in _SHAPE.findall(shapes)
-    )
+        * (own or "S(1)" not in layout)
+        for kind, sides, layout in _SHAPE.findall(shapes)
+    ]  # fmt: skip
 
 
 def consumers(text: str) -> list[tuple[str, int]]:
-    """Lines of source and the bytes that their instructions read and write, the most first.
+    """Lines of source and the bytes of memory that their instructions read and write.
 
-    Counted over the instructions outside of fusions, once where they stand in a loop.
+    Counted over the instructions outside of fusions, once where they stand in a loop; the most
+    first. What the compiler added, such as a copy, belongs to the line that made its operand.
     """
-    places = _places(text)
+    source = _places(text)
     sizes: dict[str, int] = {}
+    places: dict[str, str] = {}
     moved: collections.Counter[str] = collections.Counter()
     inside_fusion = False
     for line in text.splitlines():
@@ -173,20 +179,25 @@ def consumers(text: str) -> list[tuple[str, int]]:
             inside_fusion |= line.startswith(("%region", "%wrapped", "%add", "%max", "%min"))
             continue
         match = _INSTRUCTION.match(line)
-        if not match:
+        if not match or inside_fusion:
             continue
         name, shapes, kind, rest = match.groups()
-        sizes[name] = _size(shapes)
-        if inside_fusion or kind in _FREE:
-            continue
         operands = re.findall(r"%([\w.-]+)", rest.partition("), ")[0])
-        where = places(line)
-        moved[where] += sizes[name] + sum(sizes.get(operand, 0) for operand in operands)
+        made = (places[operand] for operand in operands if operand in places)
+        places[name] = where = source(line) or next(made, "no source")
+        if kind in ("copy-start", "slice-start"):
+            # (operand, result, mark), or with the two the other way round: the part that moves.
+            sizes[name] = 0
+            moved[where] += min(_arrays(shapes, own=True)[:2])
+            continue
+        sizes[name] = sum(_arrays(shapes))
+        if kind not in _FREE:
+            moved[where] += sizes[name] + sum(sizes.get(operand, 0) for operand in operands)
     return moved.most_common()
 
 
 def _places(text: str):
-    """A function from an instruction to the line of source that it comes from."""
+    """A function from an instruction to the line of source that it comes from, if it tells."""
 
     def table(title):
         match = re.search(rf"^{title}\n((?:\d+ .*\n)+)", text, re.MULTILINE)
@@ -207,9 +218,9 @@ def _places(text: str):
             if "faceparse_jax" in name:
                 short = name[name.rindex("faceparse_jax/") :]
                 return f"{short}:{number('line', row)}"
-            frame = number("parent_frame_id", frames[frame])
+            frame = number("parent_frame_id", frames[frame]) - 1  # counted from 1, 1 is none
         named = re.search(r'op_name="([^"]*)"', line)
-        return named.group(1)[-60:] if named else "no source"
+        return named.group(1)[-60:] if named else ""
 
     return place
 
@@ -234,7 +245,8 @@ def main() -> None:
     largest = {}
     for program in args.programs:
         start = time.perf_counter()
-        low = lowered(program, mesh, args.rows, args.size, args.crop, args.dtype)
+        with forms_for("tpu"):
+            low = lowered(program, mesh, args.rows, args.size, args.crop, args.dtype)
         traced = time.perf_counter()
         compiled = low.compile()
         done = time.perf_counter()

@@ -12,15 +12,14 @@ import argparse
 import functools
 import statistics
 import time
-from unittest import mock
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from faceparse_jax.models import ops
 from faceparse_jax.models.bisenet import BiSeNet
 from faceparse_jax.models.pix2pix import PatchGAN, UNet, unet_levels
+from faceparse_jax.runtime.forms import forms_for
 
 NETS = ("parser", "translator", "discriminator")
 
@@ -91,7 +90,7 @@ def main() -> None:
         count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
         print(f"{name}: {count:,} parameters")
         for form in args.forms:
-            with mock.patch.object(ops, "use_cpu_forms", return_value=form == "cpu"):
+            with forms_for("cpu" if form == "cpu" else "gpu"):
                 for step in (forward, forward_and_backward):
                     run = jax.jit(functools.partial(step, net=net))
                     line = times(run, (variables, inputs), args.repeats)

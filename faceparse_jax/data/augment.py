@@ -8,6 +8,9 @@ and the mean colour.
 """
 
 import dataclasses
+import functools
+import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8, UInt16
 from faceparse_jax.config import Config
 from faceparse_jax.images.normalise import normalise_depth, normalise_image
 from faceparse_jax.labels import IGNORE, Scheme
+from faceparse_jax.runtime.forms import platform
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,23 +82,15 @@ def source_grid(
     return rows, jnp.where(flip, width - 1 - columns, columns), flip
 
 
-def sample(
-    image: UInt8[Array, "h w 3"],
-    depth: UInt8[Array, "h w 1"] | UInt16[Array, "h w 1"],
-    label: UInt8[Array, "h w"],
-    rows: Float[Array, "c c"],
-    columns: Float[Array, "c c"],
-) -> tuple[Float[Array, "c c 3"], Float[Array, "c c 1"], Int[Array, "c c"], Bool[Array, "c c"]]:
-    """Looks up image, depth and label at fractional source positions.
+def _gather(planes, rows, columns):
+    """Looks up planes [5 h w] (colours, depth, label) at every position [r c].
 
     Returns:
-        Image and depth in 0..255 (16-bit depth too, as fractions), label, and which pixels
-        come from inside the frame; outside it the label is `IGNORE` and the depth 0.
+        Colours and depth between their four neighbours, weighted; the weight of those neighbours
+        that have depth; depth and label of the nearest one.
     """
-    height, width = label.shape
-    inside = (rows > -0.5) & (rows < height - 0.5) & (columns > -0.5) & (columns < width - 0.5)
-    stacked = jnp.concatenate([image, depth, label[..., None]], axis=-1).reshape(-1, 5)
-
+    height, width = planes.shape[1:]
+    stacked = jnp.moveaxis(planes, 0, -1).reshape(-1, len(planes))
     top, left = jnp.floor(rows), jnp.floor(columns)
     down, right = rows - top, columns - left
 
@@ -107,19 +103,107 @@ def sample(
     weights = jnp.stack(
         [(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right]
     )
-    colours = jnp.einsum("tij,tijc->ijc", weights, taps[..., :3].astype(jnp.float32))
-
+    values = taps[..., :4].astype(jnp.float32)
+    colours = jnp.einsum("tij,tijc->ijc", weights, values[..., :3])
+    depth = jnp.sum(weights * values[..., 3], axis=0)
+    mixed = jnp.concatenate([jnp.moveaxis(colours, -1, 0), depth[None]])
+    weight = jnp.sum(jnp.where(values[..., 3] > 0, weights, 0.0), axis=0)
     nearest = 2 * (down >= 0.5).astype(jnp.int32) + (right >= 0.5)
     nearest = jnp.take_along_axis(taps, nearest[None, ..., None], axis=0)[0]
-    depths = taps[..., 3].astype(jnp.float32)
-    valid = jnp.where(depths > 0, weights, 0.0)
-    # The nearest tap weighs at least a quarter, so the sum is positive where it is valid.
-    mixed = jnp.sum(valid * depths, axis=0) / jnp.maximum(jnp.sum(valid, axis=0), 1e-6)
-    mixed = jnp.where(inside & (nearest[..., 3] > 0), mixed, 0.0)
+    return mixed, weight, nearest[..., 3] > 0, nearest[..., 4]
+
+
+_TILE = 16
+"""Side of the tiles of a crop that `_multiply` makes at once."""
+
+
+def _reach(augment) -> int:
+    """How many pixels of the source a tile can span to a side, at most."""
+    angle = math.radians(min(augment.rotate, 45.0))
+    span = (_TILE - 1) * (math.cos(angle) + math.sin(angle)) / min(augment.scales)
+    return math.ceil(span) + 3  # one neighbour more, and rounding to either side
+
+
+def _multiply(planes, rows, columns, reach: int):
+    """What `_gather` gives, as products of matrices: TPUs look up single pixels one by one.
+
+    Each tile of the crop takes the patch of the source that it can touch as a whole. One matrix
+    weighs the patch's rows for every pixel of the tile, and each pixel weighs its own columns.
+    """
+    height, width = planes.shape[1:]
+    shape, tiles = rows.shape, [-(-side // _TILE) for side in rows.shape]
+    sides = min(reach, height), min(reach, width)
+
+    def cut(positions):
+        ends = [(0, n * _TILE - side) for n, side in zip(tiles, shape, strict=True)]
+        padded = jnp.pad(positions, ends, mode="edge")
+        parts = padded.reshape(tiles[0], _TILE, tiles[1], _TILE).transpose(0, 2, 1, 3)
+        return parts.reshape(-1, _TILE * _TILE)
+
+    def joined(parts):
+        picture = parts.reshape(*tiles, -1, _TILE, _TILE).transpose(2, 0, 3, 1, 4)
+        picture = picture.reshape(-1, tiles[0] * _TILE, tiles[1] * _TILE)
+        return picture[:, : shape[0], : shape[1]]
+
+    def weights(positions, length, side):
+        """Where the patch begins; weights [side n] of a linear and of the nearest neighbour."""
+        inside = jnp.clip(positions, 0, length - 1)
+        start = jnp.clip(jnp.floor(jnp.min(inside)), 0, length - side)
+        places = (start + jnp.arange(side, dtype=jnp.float32))[:, None]
+        low = jnp.floor(positions)
+        near = jnp.clip(low + (positions - low >= 0.5), 0, length - 1)
+        linear = jnp.maximum(1 - jnp.abs(inside - places), 0.0)
+        return start.astype(jnp.int32), linear, (near == places).astype(jnp.float32)
+
+    def tile(rows, columns):
+        top, down, down_nearest = weights(rows, height, sides[0])
+        left, right, right_nearest = weights(columns, width, sides[1])
+        patch = jax.lax.dynamic_slice(planes, (0, top, left), (len(planes), *sides))
+        patch = patch.astype(jnp.float32)
+        has_depth = (patch[3:4] > 0).astype(jnp.float32)
+
+        def weighed(patch, down, right, precision):
+            half = jnp.einsum("cyx,yn->cxn", patch, down, precision=precision)
+            return jnp.sum(half * right, axis=1)
+
+        mixed = weighed(jnp.concatenate([patch[:4], has_depth]), down, right, "highest")
+        # One product of 1 with a whole number up to 255 is exact in bfloat16.
+        nearest = jnp.concatenate([has_depth, patch[4:]])
+        nearest = weighed(nearest, down_nearest, right_nearest, "default")
+        return jnp.concatenate([mixed, nearest])
+
+    *mixed, weight, has_depth, label = joined(jax.vmap(tile)(cut(rows), cut(columns)))
+    return jnp.stack(mixed), weight, has_depth > 0.5, label
+
+
+def sample(
+    image: UInt8[Array, "h w 3"],
+    depth: UInt8[Array, "h w 1"] | UInt16[Array, "h w 1"],
+    label: UInt8[Array, "h w"],
+    rows: Float[Array, "c c"],
+    columns: Float[Array, "c c"],
+    look_up: Callable = _gather,
+) -> tuple[Float[Array, "c c 3"], Float[Array, "c c 1"], Int[Array, "c c"], Bool[Array, "c c"]]:
+    """Looks up image, depth and label at fractional source positions.
+
+    Args:
+        look_up: `_gather`, or `_multiply` with its reach.
+
+    Returns:
+        Image and depth in 0..255 (16-bit depth too, as fractions), label, and which pixels
+        come from inside the frame; outside it the label is `IGNORE` and the depth 0.
+    """
+    height, width = label.shape
+    inside = (rows > -0.5) & (rows < height - 0.5) & (columns > -0.5) & (columns < width - 0.5)
+    stacked = jnp.concatenate([image, depth, label[..., None]], axis=-1)
+    mixed, weight, has_depth, classes = look_up(jnp.moveaxis(stacked, -1, 0), rows, columns)
+    # No depth is 0 and adds nothing. The nearest neighbour weighs at least a quarter, so the sum
+    # is positive where that one has depth.
+    depths = jnp.where(inside & has_depth, mixed[3] / jnp.maximum(weight, 1e-6), 0.0)
     if depth.dtype == jnp.uint16:
-        mixed = mixed / 257
-    classes = jnp.where(inside, nearest[..., 4].astype(jnp.int32), IGNORE)
-    return colours, mixed[..., None], classes, inside
+        depths = depths / 257
+    classes = jnp.where(inside, classes.astype(jnp.int32), IGNORE)
+    return jnp.moveaxis(mixed[:3], 0, -1), depths[..., None], classes, inside
 
 
 def jitter_colours(
@@ -159,13 +243,16 @@ def augment_batch(
         and ``frame`` bool [b c c]: pixels that come from inside the picture; likewise under
         ``paired``.
     """
+    look_up = _gather
+    if platform() == "tpu":
+        look_up = functools.partial(_multiply, reach=_reach(augment))
     mirror = np.arange(256, dtype=np.int32)
     mirror[: len(augment.mirror)] = augment.mirror
 
     def one(row, image, depth, label):
         geometry_key, colour_key = jax.random.split(jax.random.fold_in(key, row))
         rows, columns, flip = source_grid(geometry_key, label.shape, augment)
-        image, depth, label, inside = sample(image, depth, label, rows, columns)
+        image, depth, label, inside = sample(image, depth, label, rows, columns, look_up)
         label = jnp.where(flip, jnp.asarray(mirror)[label], label)
         if augment.jitter:
             image = jitter_colours(colour_key, image, augment.jitter)

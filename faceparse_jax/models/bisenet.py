@@ -110,27 +110,32 @@ class BiSeNet(nn.Module):
     width: float = 1.0
     dtype: Any = jnp.float32
 
-    @nn.compact
     def __call__(
         self, x: Float[Array, "b h w c"], train: bool = False
     ) -> tuple[Float[Array, "b h w k"], Float[Array, "b h w k"], Float[Array, "b h w k"]]:
-        """Logits of the main head and of those at 1/8 and 1/16, at the input's resolution.
+        """As `heads`, at the input's resolution and in float32."""
+        heads = self.heads(x, train)
+        main, at8, at16 = (resize_bilinear(y.astype(jnp.float32), x.shape[1:3]) for y in heads)
+        return main, at8, at16
+
+    @nn.compact
+    def heads(
+        self, x: Float[Array, "b h w c"], train: bool = False
+    ) -> tuple[Float[Array, "b h8 w8 k"], Float[Array, "b h8 w8 k"], Float[Array, "b h16 w16 k"]]:
+        """Logits of the main head, at 1/8, and of the auxiliary heads at 1/8 and 1/16.
 
         Raises:
             ValueError: another backbone.
         """
         if self.backbone not in BLOCKS:
             raise ValueError(f"backbone is one of {sorted(BLOCKS)}, not {self.backbone}")
-        shape = x.shape[1:3]
         trunk = ResNet(self.backbone, self.width, self.dtype, name="backbone")
         at8, at16, at32 = trunk(x, train)
         up8, up16 = ContextPath(self.width, self.dtype, name="context")(at8, at16, at32, train)
         fused = FeatureFusion(self.width, self.dtype, name="fusion")(at8, up8, train)
-        heads = (("head", 256, fused), ("head16", 64, up8), ("head32", 64, up16))
 
         def logits(name, features, x):
             head = Head(self.num_classes, scaled(features, self.width), self.dtype, name=name)
-            return resize_bilinear(head(x, train).astype(jnp.float32), shape)
+            return head(x, train)
 
-        main, auxiliary16, auxiliary32 = (logits(*head) for head in heads)
-        return main, auxiliary16, auxiliary32
+        return logits("head", 256, fused), logits("head16", 64, up8), logits("head32", 64, up16)

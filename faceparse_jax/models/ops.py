@@ -2,9 +2,8 @@
 
 Padding is explicit and symmetric; XLA's SAME differs for strides.
 
-On CPUs some forms of the same sum are much faster than others; `use_cpu_forms` is the
-one place that chooses. Parameters are the same in both forms and results agree to
-rounding.
+Some forms of the same sum are much faster than others on one platform; `runtime.forms`
+chooses. Parameters are the same in all forms and results agree to rounding.
 """
 
 import functools
@@ -17,15 +16,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from faceparse_jax.runtime.forms import platform
+
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 # Output pixels per image up to which the CPU form gathers patches into one product.
 _SMALL_OUTPUT = 64
-
-
-def use_cpu_forms() -> bool:
-    """Whether to use the forms that are faster on CPUs; measured by benchmarks/models.py."""
-    return jax.default_backend() == "cpu"
 
 
 def deterministic() -> bool:
@@ -59,12 +55,12 @@ def conv2d(
     """Convolution with torch's symmetric zero padding.
 
     Args:
-        cpu: use the CPU form; None asks `use_cpu_forms`.
+        cpu: use the CPU form; None asks `platform`.
     """
     size = kernel.shape[0]
     rows = _output_side(x.shape[1], size, stride, padding)
     columns = _output_side(x.shape[2], size, stride, padding)
-    cpu = use_cpu_forms() if cpu is None else cpu
+    cpu = platform() == "cpu" if cpu is None else cpu
     if cpu and (size == 1 or rows * columns <= _SMALL_OUTPUT):
         # XLA's CPU gradients of convolutions with small outputs are slow; a product is not.
         padded = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
@@ -133,7 +129,7 @@ def conv2d_transpose(
     Equals torch's ``conv_transpose2d(x, w, stride=2, padding=1)`` for torch weights
     w [c o 4 4] given as ``kernel[i, j] = w[:, :, i, j]``.
     """
-    cpu = use_cpu_forms() if cpu is None else cpu
+    cpu = platform() == "cpu" if cpu is None else cpu
     if not cpu:
         return _transpose(x, kernel)
     small = x.shape[1] * x.shape[2] <= _SMALL_OUTPUT
@@ -190,7 +186,7 @@ def max_pool(x: Float[Array, "b h w c"], *, cpu: bool | None = None) -> Float[Ar
     The CPU form shares the gradient between equal maxima, torch gives it to the first.
     """
     # The gradient of the other form is a select-and-scatter, which XLA then refuses.
-    cpu = use_cpu_forms() or deterministic() if cpu is None else cpu
+    cpu = platform() == "cpu" or deterministic() if cpu is None else cpu
     if not cpu:
         return nn.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)])
     return _max_of_windows(x)
@@ -219,6 +215,22 @@ def resize_bilinear(x: Float[Array, "b h w c"], shape: tuple[int, int]) -> Float
     x = jnp.matmul(columns, x, precision="highest").reshape(batch, height, -1)
     x = jnp.matmul(rows, x, precision="highest")
     return x.reshape(batch, *shape, channels)
+
+
+def enlarge(logits: Float[Array, "b h w k"], shape: tuple[int, int]) -> Float[Array, "b k y x"]:
+    """Logits at another shape as `resize_bilinear` has them, each class as a picture of its own.
+
+    Classes in the last axis of something so large would be padded to 128 on a TPU.
+    """
+    planes = jnp.moveaxis(logits.astype(jnp.float32), -1, 1)
+    if planes.shape[2:] == shape:
+        return planes
+    rows, columns = (
+        jnp.asarray(_interpolation(there, wanted))
+        for there, wanted in zip(planes.shape[2:], shape, strict=True)
+    )
+    planes = jnp.matmul(planes, columns.T, precision="highest")
+    return jnp.matmul(rows, planes, precision="highest")
 
 
 def resize_nearest(x: Float[Array, "b h w c"], shape: tuple[int, int]) -> Float[Array, "b y x c"]:

@@ -23,8 +23,8 @@ from faceparse_jax.models.routes import TRANSLATED
 
 NETWORKS = ("rgb", "depth", "translator", "discriminator")
 
-Heads = tuple[Float[Array, "b h w k"], ...]
-"""Logits of a parser's main head and of its auxiliary heads."""
+Heads = tuple[Float[Array, "b _ _ k"], ...]
+"""Logits of a parser's main head and of its auxiliary heads, each at its own resolution."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,8 +178,8 @@ class Outputs(NamedTuple):
         rgb: the RGB parser on the images.
         real: the depth parser on the real depth of the paired rows, or of the batch without them.
         fake: the depth parser on the translated depth of the images.
-        peer: logits of the depth parser on the same pixels as those of `rgb`: on real depth
-            where a row has it, else on translated depth.
+        peer: logits of the depth parser's main head for the rows of `rgb`: on real depth where a
+            row has it, else on translated depth.
         peer_mask: the pixels for which `peer` has an answer.
         translated: depth of every image in [-1, 1], rows as in `all_rows`.
     """
@@ -187,7 +187,7 @@ class Outputs(NamedTuple):
     rgb: Heads | None = None
     real: Heads | None = None
     fake: Heads | None = None
-    peer: Float[Array, "b h w k"] | None = None
+    peer: Float[Array, "b _ _ k"] | None = None
     peer_mask: Bool[Array, "b h w"] | None = None
     translated: Float[Array, "n h w 1"] | None = None
 
@@ -221,7 +221,12 @@ def _pass(system: System, name: str, params, stats, *inputs, counts=None, kept="
     variables = {"params": params[name], "batch_stats": stats[kept]}
     with nn.intercept_methods(counted):
         out, new = getattr(system, name).apply(
-            variables, *inputs, train=True, mutable=["batch_stats"], rngs=rngs
+            variables,
+            *inputs,
+            train=True,
+            mutable=["batch_stats"],
+            rngs=rngs,
+            method="heads" if name in ("rgb", "depth") else None,
         )
     return out, stats | {kept: new.get("batch_stats", {})}
 

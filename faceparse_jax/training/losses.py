@@ -1,5 +1,8 @@
 """The loss terms: arrays in, scalar out; no parameters, no configuration, no state.
 
+Logits of the size of a picture have their classes before rows and columns, [b k h w]. They are
+made from the parsers' small ones where a term needs them.
+
 Every mean divides by at least one, so a batch whose pixels are all ignored, or one
 without depth, gives 0 with gradient 0 and never NaN. A NaN in the logits stays a NaN.
 """
@@ -11,6 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from faceparse_jax.labels import IGNORE
+from faceparse_jax.models import ops
+from faceparse_jax.runtime.forms import platform
 
 Mean = Callable[..., Float[Array, ""]]
 """`pixel_mean` or `class_mean`."""
@@ -47,9 +52,9 @@ def class_mean(
     whose class is no class, such as `IGNORE`, is left out; an empty mask gives 0. Weights by
     inverse frequency are common; the floor is our choice.
     """
-    members = jax.nn.one_hot(classes, num_classes) * mask[..., None]
-    count = jnp.sum(members, axis=(0, 1, 2))
-    total = jnp.sum(members * jnp.where(mask, values, 0.0)[..., None], axis=(0, 1, 2))
+    members = jax.nn.one_hot(classes, num_classes, axis=1) * mask[:, None]
+    count = jnp.sum(members, axis=(0, 2, 3))
+    total = jnp.sum(members * jnp.where(mask, values, 0.0)[:, None], axis=(0, 2, 3))
     least = jnp.maximum(floor * jnp.sum(count), 1.0)
     return jnp.sum(total / jnp.maximum(count, least)) / jnp.maximum(jnp.sum(count > 0), 1)
 
@@ -74,25 +79,34 @@ def kth_largest(values: Float[Array, " n"], k: Int[Array, ""]) -> Float[Array, "
     return jax.lax.bitcast_convert_type(low, jnp.float32)
 
 
+def _made_again(function: Callable) -> Callable:
+    """What it computes is made once more in the backward pass instead of stored.
+
+    Reading memory is slow on a GPU or TPU; on a CPU the arithmetic is.
+    """
+    return function if platform() == "cpu" else jax.checkpoint(function)
+
+
 def cross_entropy(
-    logits: Float[Array, "b h w k"], label: Int[Array, "b h w"]
+    logits: Float[Array, "b k h w"], label: Int[Array, "b h w"]
 ) -> Float[Array, "b h w"]:
     """Cross-entropy of each pixel in nats; 0 where the label is `IGNORE`."""
     valid = label != IGNORE
-    picked = jax.nn.one_hot(jnp.where(valid, label, 0), logits.shape[-1], dtype=logits.dtype)
+    picked = jax.nn.one_hot(jnp.where(valid, label, 0), logits.shape[1], axis=1, dtype=logits.dtype)
     # A product with a one-hot instead of a gather: the gather's gradient is a scatter.
-    loss = jax.nn.logsumexp(logits, axis=-1) - jnp.sum(logits * picked, axis=-1)
+    loss = jax.nn.logsumexp(logits, axis=1) - jnp.sum(logits * picked, axis=1)
     return jnp.where(valid, loss, 0.0)
 
 
-def ohem_cross_entropy(
-    logits: Float[Array, "b h w k"],
+def hard_mean(
+    loss: Float[Array, "b h w"],
     label: Int[Array, "b h w"],
+    num_classes: int,
     threshold: float = 0.7,
     min_fraction: float = 1 / 16,
     mean: Mean = pixel_mean,
 ) -> Float[Array, ""]:
-    """Cross-entropy over the hard pixels: online hard example mining.
+    """Mean of the cross-entropy over the hard pixels: online hard example mining.
 
     Keeps the pixels whose true class has probability below `threshold`, and at least
     `min_fraction` of the valid pixels of the whole batch, the hardest first
@@ -100,20 +114,20 @@ def ohem_cross_entropy(
     pixels too). ``min_fraction=1`` gives the plain mean.
 
     Args:
+        loss: what `cross_entropy` gives.
         mean: over the kept pixels, or over the classes of their labels.
     """
-    loss = cross_entropy(logits, label)
     # abs turns -0.0 into 0.0, whose bit pattern sorts right.
     frozen = jnp.abs(jax.lax.stop_gradient(loss)).reshape(-1)
     valid = label != IGNORE
     k = jnp.clip(jnp.ceil(jnp.sum(valid) * min_fraction).astype(jnp.int32), 1, frozen.size)
     cut = jnp.minimum(-jnp.log(threshold), kth_largest(frozen, k))
     # "Not below" keeps NaN, which "at least" would drop in silence.
-    return mean(loss, label, logits.shape[-1], valid & ~(loss < cut))
+    return mean(loss, label, num_classes, valid & ~(loss < cut))
 
 
 def segmentation(
-    heads: tuple[Float[Array, "b h w k"], ...],
+    heads: tuple[Float[Array, "b _ _ k"], ...],
     label: Int[Array, "b h w"],
     *,
     auxiliary: float,
@@ -121,52 +135,67 @@ def segmentation(
     min_fraction: float,
     mean: Mean = pixel_mean,
 ) -> Float[Array, ""]:
-    """OHEM cross-entropy of the main head plus `auxiliary` times that of each other head."""
+    """OHEM cross-entropy of the main head plus `auxiliary` times that of each other head.
+
+    Args:
+        heads: logits of any resolution, which are enlarged to the label's.
+    """
+
+    @_made_again
+    def of_pixels(head):
+        return cross_entropy(ops.enlarge(head, label.shape[1:]), label)
+
     main, *others = (
-        ohem_cross_entropy(head, label, threshold, min_fraction, mean) for head in heads
+        hard_mean(of_pixels(head), label, head.shape[-1], threshold, min_fraction, mean)
+        for head in heads
     )
     return main + auxiliary * sum(others, jnp.float32(0.0))
 
 
 def divergence(
-    student: Float[Array, "b h w k"],
-    teacher: Float[Array, "b h w k"],
-    mask: Bool[Array, "b h w"],
-    mean: Mean = pixel_mean,
-) -> Float[Array, ""]:
-    """The mean over pixels of KL(teacher || student), by which the student alone learns.
+    student: Float[Array, "b k h w"], teacher: Float[Array, "b k h w"]
+) -> tuple[Float[Array, "b h w"], Int[Array, "b h w"]]:
+    """KL(teacher || student) of each pixel, by which the student alone learns.
 
     Args:
         student, teacher: logits of two parsers for the same pixels.
-        mask: pixels that take part.
-        mean: over the pixels, or over the teacher's classes.
+
+    Returns:
+        The divergence and the teacher's class of each pixel.
     """
-    student = jax.nn.log_softmax(student)
-    teacher = jax.lax.stop_gradient(jax.nn.log_softmax(teacher))
-    per_pixel = jnp.sum(jnp.exp(teacher) * (teacher - student), axis=-1)
-    return mean(per_pixel, jnp.argmax(teacher, axis=-1), teacher.shape[-1], mask)
+    student = jax.nn.log_softmax(student, axis=1)
+    teacher = jax.lax.stop_gradient(jax.nn.log_softmax(teacher, axis=1))
+    return jnp.sum(jnp.exp(teacher) * (teacher - student), axis=1), jnp.argmax(teacher, axis=1)
 
 
 def mutual(
-    rgb: Float[Array, "b h w k"],
-    depth: Float[Array, "b h w k"],
+    rgb: Float[Array, "b _ _ k"],
+    depth: Float[Array, "b _ _ k"],
     mask: Bool[Array, "b h w"],
     mean: Mean = pixel_mean,
     students: Collection[str] = ("rgb", "depth"),
 ) -> Float[Array, ""]:
-    """Two parsers teach each other: the sum of `divergence` over the students.
+    """Two parsers teach each other: the sum over the students of the mean of `divergence`.
 
     In each direction the teacher stays fixed (Zhang et al., Deep Mutual Learning, CVPR 2018,
     eq. 3 to 6).
 
     Args:
-        rgb, depth: logits of the two parsers for the same pixels.
+        rgb, depth: logits of the two parsers for the same pictures, of any resolution, which
+            are enlarged to the mask's.
         mask: pixels that take part.
         mean: over the pixels, or over the teacher's classes.
         students: the parsers that learn.
     """
-    pairs = {"rgb": (rgb, depth), "depth": (depth, rgb)}
-    return sum((divergence(*pairs[name], mask, mean) for name in students), jnp.float32(0.0))
+
+    @_made_again
+    def of_pixels(rgb, depth):
+        rgb, depth = (ops.enlarge(logits, mask.shape[1:]) for logits in (rgb, depth))
+        pairs = {"rgb": (rgb, depth), "depth": (depth, rgb)}
+        return [divergence(*pairs[name]) for name in students]
+
+    values = [mean(*each, rgb.shape[-1], mask) for each in of_pixels(rgb, depth)]
+    return sum(values, jnp.float32(0.0))
 
 
 def translation(

@@ -1,5 +1,7 @@
 """Augmentation: image, depth and label move together, labels stay in their set."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,10 +10,18 @@ import pytest
 from faceparse_jax.data import augment as A
 from faceparse_jax.images import normalise as N
 from faceparse_jax.labels import CELEBAMASK_HQ, IGNORE
+from faceparse_jax.runtime.forms import forms_for
 
 RNG = np.random.default_rng(1)
 MIRROR = CELEBAMASK_HQ.mirror
 SIZE = 16
+
+
+@pytest.fixture(autouse=True, params=["cpu", "tpu"])
+def form(request):
+    """Pixels are gathered, or made by products of matrices."""
+    with forms_for(request.param):
+        yield request.param
 
 
 def batch(rows=4, size=SIZE):
@@ -26,15 +36,18 @@ def batch(rows=4, size=SIZE):
 def run(seed, data, **options):
     config = A.Augment(mirror=MIRROR, **options)
     arrays = {name: jnp.asarray(value) for name, value in data.items()}
-    return jax.device_get(A.augment_batch(jax.random.key(seed), arrays, config))
+    augment = jax.jit(functools.partial(A.augment_batch, augment=config))
+    return jax.device_get(augment(jax.random.key(seed), arrays))
 
 
 def test_identity_without_any_change():
     data = batch()
     out = run(0, data, crop=SIZE)
     np.testing.assert_array_equal(out["label"], data["label"])
-    np.testing.assert_allclose(out["image"], N.normalise_image(jnp.asarray(data["image"])))
-    np.testing.assert_allclose(out["depth"], N.normalise_depth(jnp.asarray(data["depth"])))
+    image = N.normalise_image(jnp.asarray(data["image"]))
+    depth = N.normalise_depth(jnp.asarray(data["depth"]))
+    np.testing.assert_allclose(out["image"], image, atol=1e-6)
+    np.testing.assert_allclose(out["depth"], depth, atol=1e-6)
 
 
 def test_16_bit_depth_is_augmented_as_its_8_bit_twin_and_keeps_finer_steps():
@@ -140,3 +153,34 @@ def test_depth_round_trip():
     depth = jnp.arange(256, dtype=jnp.uint8).reshape(1, 16, 16, 1)
     np.testing.assert_array_equal(N.depth_to_u8(N.normalise_depth(depth)), depth)
     assert N.normalise_depth(depth)[0, 0, 0, 0] == N.NO_DEPTH
+
+
+@pytest.mark.parametrize(
+    ("size", "crop", "rotate", "scales", "dtype"),
+    [
+        (96, 80, 10.0, (0.75, 1.0, 2.0), np.uint8),
+        (64, 96, 180.0, (0.5, 1.3), np.uint16),
+        (50, 33, 0.0, (1.0,), np.uint8),
+        (20, 112, 30.0, (0.2, 3.0), np.uint16),
+    ],
+)
+@pytest.mark.parametrize("form", ["tpu"], indirect=True)
+def test_products_of_matrices_give_what_gathers_give(size, crop, rotate, scales, dtype, form):
+    """Labels, frame and presence of depth are equal, values to the rounding of positions."""
+    shape = (3, size, size)
+    depth = RNG.integers(0, np.iinfo(dtype).max + 1, (*shape, 1)) * (RNG.random((*shape, 1)) > 0.3)
+    data = {
+        "image": RNG.integers(0, 256, (*shape, 3), np.uint8),
+        "depth": depth.astype(dtype),
+        "label": RNG.integers(0, 19, shape, np.uint8),
+        "has_depth": np.ones(3, bool),
+    }
+    options = {"crop": crop, "rotate": rotate, "scales": scales, "flip": 0.5}
+    by_products = run(3, data, **options)
+    with forms_for("cpu"):
+        gathered = run(3, data, **options)
+    for name in ("label", "frame"):
+        np.testing.assert_array_equal(by_products[name], gathered[name])
+    # A position is rounded at 1e-5 of a pixel; neighbours are up to 5 apart once normalised.
+    for name in ("image", "depth"):
+        np.testing.assert_allclose(by_products[name], gathered[name], atol=5e-4)

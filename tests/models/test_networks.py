@@ -1,7 +1,6 @@
 """The networks: shapes, types, PyTorch's meanings, and that both forms are one function."""
 
 import functools
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +11,11 @@ from faceparse_jax.models import layers, ops
 from faceparse_jax.models.bisenet import BiSeNet
 from faceparse_jax.models.pix2pix import SMALLEST_JUDGED, PatchGAN, UNet, unet_levels
 from faceparse_jax.models.system import System, forward
+from faceparse_jax.runtime.forms import forms_for
 
 
 def use_form(form):
-    return mock.patch.object(ops, "use_cpu_forms", return_value=form == "cpu")
+    return forms_for("cpu" if form == "cpu" else "gpu")
 
 
 def normal(seed, *shape):
@@ -53,7 +53,6 @@ def value_and_gradients(form, function, *args):
 def test_a_deterministic_run_has_no_scatter(flags, monkeypatch):
     """The program for an NVIDIA GPU, read and not run: sums in no fixed order are scatters."""
     monkeypatch.setenv("XLA_FLAGS", flags)
-    monkeypatch.setattr(ops, "use_cpu_forms", lambda: False)
     parser = BiSeNet(5, width=0.125)
     x = jnp.zeros((1, 32, 32, 3))
     variables = jax.eval_shape(parser.init, jax.random.key(0), x)
@@ -63,7 +62,8 @@ def test_a_deterministic_run_has_no_scatter(flags, monkeypatch):
         return sum(jnp.sum(head) for head in out)
 
     params, rest = variables["params"], {"batch_stats": variables["batch_stats"]}
-    program = jax.jit(jax.grad(loss)).trace(params, rest).lower(lowering_platforms=("cuda",))
+    with forms_for("gpu"):
+        program = jax.jit(jax.grad(loss)).trace(params, rest).lower(lowering_platforms=("cuda",))
     text = program.as_text()
     assert "stablehlo.scatter" not in text
     assert ("stablehlo.select_and_scatter" in text) == (not flags)

@@ -22,6 +22,9 @@ class NormalisedParser(nn.Module):
         x = BatchNorm(name="norm")(x[..., :1], train)
         return tuple(x * jnp.arange(1.0, CLASSES + 1) for _ in range(3))
 
+    def heads(self, x, train=False):
+        return self(x, train)
+
 
 class RedTranslator(nn.Module):
     """The first channel of the image, times a parameter, as depth."""

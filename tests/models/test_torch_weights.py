@@ -3,7 +3,6 @@
 import functools
 import json
 import zlib
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +10,9 @@ import numpy as np
 import pytest
 
 from faceparse_jax.errors import InputError
-from faceparse_jax.models import ops
 from faceparse_jax.models.bisenet import BiSeNet
 from faceparse_jax.models.torch_weights import from_torch_state, torch_names
+from faceparse_jax.runtime.forms import forms_for
 from tests.support.places import GOLDEN, SHARED
 
 # Every 5th row and column of the public network's logits; weights and input by recipe.
@@ -48,7 +47,7 @@ def logits(form):
     params, batch_stats = from_torch_state(state())
     x = np.random.default_rng(64 * 1000 + 96).standard_normal((2, 64, 96, 3))
     x = jnp.asarray(x, jnp.float32)
-    with mock.patch.object(ops, "use_cpu_forms", return_value=form == "cpu"):
+    with forms_for("cpu" if form == "cpu" else "gpu"):
         run = jax.jit(BiSeNet(19).apply)
         return jax.device_get(run({"params": params, "batch_stats": batch_stats}, x))
 

@@ -22,3 +22,6 @@ class SmallParser(nn.Module):
             nn.Conv(self.classes, (1, 1), dtype=self.dtype, name=f"head{n}")(x) for n in (0, 1, 2)
         )
         return tuple(jax.image.resize(h.astype(jnp.float32), shape, "bilinear") for h in heads)
+
+    def heads(self, x, train=False):
+        return self(x, train)

@@ -1,16 +1,30 @@
 """Losses against hand numbers and against independent gradients."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from faceparse_jax.labels import IGNORE
+from faceparse_jax.models import ops
+from faceparse_jax.runtime.forms import forms_for
 from faceparse_jax.training import losses
 
 RNG = np.random.default_rng(0)
 LOGITS = jnp.asarray(RNG.normal(size=(2, 3, 4, 5)).astype(np.float32))
 LABEL = jnp.asarray(RNG.integers(0, 5, (2, 3, 4)))
+
+
+def planes(logits):
+    """Classes before rows and columns."""
+    return jnp.moveaxis(logits, -1, 1)
+
+
+def hard_mean(logits, label, *options):
+    loss = losses.cross_entropy(planes(logits), label)
+    return losses.hard_mean(loss, label, logits.shape[-1], *options)
 
 
 def softmax(x):
@@ -21,13 +35,13 @@ def softmax(x):
 def test_cross_entropy_by_hand():
     logits = jnp.log(jnp.array([[[[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]]]))
     label = jnp.array([[[0, 1]]])
-    loss = losses.cross_entropy(logits, label)
+    loss = losses.cross_entropy(planes(logits), label)
     np.testing.assert_allclose(loss, -np.log([[[0.5, 0.1]]]), rtol=1e-6)
-    assert losses.cross_entropy(logits, jnp.array([[[IGNORE, 1]]]))[0, 0, 0] == 0
+    assert losses.cross_entropy(planes(logits), jnp.array([[[IGNORE, 1]]]))[0, 0, 0] == 0
 
 
 def test_cross_entropy_gradient_is_softmax_minus_one_hot():
-    grad = jax.grad(lambda x: losses.cross_entropy(x, LABEL).sum())(LOGITS)
+    grad = jax.grad(lambda x: losses.cross_entropy(planes(x), LABEL).sum())(LOGITS)
     np.testing.assert_allclose(grad, softmax(LOGITS) - np.eye(5)[LABEL], atol=1e-6)
 
 
@@ -56,18 +70,18 @@ def test_ohem_equals_the_sorted_recipe(scale, fraction):
     # At scale 30 most pixels are easy, so the least number decides.
     right = LABEL if scale == 30 else jnp.where(LABEL == 0, IGNORE, LABEL)
     logits = LOGITS * 0.1 + scale * jax.nn.one_hot(right, 5) if scale == 30 else LOGITS * scale
-    got = losses.ohem_cross_entropy(logits, right, 0.7, fraction)
+    got = hard_mean(logits, right, 0.7, fraction)
     assert got == pytest.approx(ohem_reference(logits, right, 0.7, fraction), rel=1e-4, abs=1e-6)
 
 
 def test_ohem_keeps_nan_visible():
     logits = LOGITS.at[0, 0, 0, 0].set(jnp.nan)
-    assert jnp.isnan(losses.ohem_cross_entropy(logits, LABEL))
+    assert jnp.isnan(hard_mean(logits, LABEL))
 
 
 def test_segmentation_adds_the_auxiliary_heads():
     heads = (LOGITS, 2 * LOGITS, 3 * LOGITS)
-    one = [losses.ohem_cross_entropy(h, LABEL) for h in heads]
+    one = [hard_mean(h, LABEL) for h in heads]
     options = {"threshold": 0.7, "min_fraction": 1 / 16}
     got = losses.segmentation(heads, LABEL, auxiliary=0.5, **options)
     assert got == pytest.approx(float(one[0] + 0.5 * (one[1] + one[2])), rel=1e-6)
@@ -131,7 +145,7 @@ def test_nothing_valid_gives_zero_and_finite_gradients():
     nowhere = jnp.zeros(LABEL.shape, bool)
     no_rows = jnp.zeros(2, bool)
     terms = {
-        "ohem": lambda x: losses.ohem_cross_entropy(x, ignored),
+        "ohem": lambda x: hard_mean(x, ignored),
         "mutual": lambda x: losses.mutual(x, 2 * x, nowhere),
         "translation": lambda x: losses.translation(x[..., :1], x[..., 1:2], nowhere),
         "adversarial": lambda x: losses.adversarial(x[..., :1], no_rows),
@@ -175,15 +189,40 @@ def test_a_class_of_stray_pixels_counts_in_proportion():
 
 def test_labels_can_count_classes_alike():
     """Hard pixels as before; their mean is that of the classes' means."""
-    loss = np.asarray(losses.cross_entropy(LOGITS, LABEL))
+    loss = np.asarray(losses.cross_entropy(planes(LOGITS), LABEL))
     label = np.asarray(LABEL)
     hard = (label != IGNORE) & (loss >= -np.log(0.5))
     means = [loss[hard & (label == c)].mean() for c in np.unique(label[hard])]
-    got = losses.ohem_cross_entropy(LOGITS, LABEL, 0.5, 0.0, losses.class_mean)
+    got = hard_mean(LOGITS, LABEL, 0.5, 0.0, losses.class_mean)
     assert got == pytest.approx(np.mean(means), rel=1e-5)
     heads = (LOGITS, 0.5 * LOGITS)
     both = losses.segmentation(
         heads, LABEL, auxiliary=2.0, threshold=0.5, min_fraction=0.0, mean=losses.class_mean
     )
-    other = losses.ohem_cross_entropy(heads[1], LABEL, 0.5, 0.0, losses.class_mean)
+    other = hard_mean(heads[1], LABEL, 0.5, 0.0, losses.class_mean)
     assert both == pytest.approx(float(got + 2 * other), rel=1e-5)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+def test_small_logits_are_enlarged_to_the_label_before_anything_else(platform):
+    """Against the enlarged logits themselves, in value and in gradient."""
+    small = (LOGITS, jnp.asarray(RNG.normal(size=(2, 2, 2, 5)).astype(np.float32)))
+    label = jnp.asarray(RNG.integers(0, 5, (2, 13, 9))).at[0, :3].set(IGNORE)
+    mask = label != IGNORE
+    options = {"auxiliary": 0.5, "threshold": 0.7, "min_fraction": 1 / 16}
+
+    def terms(*heads):
+        return losses.segmentation(heads, label, **options), losses.mutual(*heads, mask)
+
+    def large(*heads):
+        return terms(*(ops.resize_bilinear(head, label.shape[1:]) for head in heads))
+
+    for n in (0, 1):
+        with forms_for(platform):
+            got, expected = (
+                jax.value_and_grad(lambda *heads, f=f, n=n: f(*heads)[n], argnums=(0, 1))(*small)
+                for f in (terms, large)
+            )
+        jax.tree.map(
+            functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7), got, expected
+        )
