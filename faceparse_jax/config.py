@@ -21,6 +21,7 @@ from pydantic import Field
 
 from faceparse_jax.errors import InputError
 from faceparse_jax.runtime import interrupts
+from faceparse_jax.runtime.places import on_bucket
 
 _MOST = 2**31 - 1  # steps are counted in 32 bits on the device
 
@@ -34,7 +35,7 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 
 def _whole(folder: str) -> str:
     """A folder that is the same wherever the next command is given; ``~`` stays for the reader."""
-    return folder if folder.startswith("~") else os.path.abspath(folder)
+    return folder if folder.startswith("~") or on_bucket(folder) else os.path.abspath(folder)
 
 
 Folder = Annotated[str, pydantic.AfterValidator(_whole)]

@@ -14,13 +14,13 @@ inputs out that cannot be parsed; 128 + N where signal N (Ctrl-C is 2) stopped i
 saves its state then; a second signal does not wait.
 """
 
-import pathlib
 import sys
 
 from faceparse_jax.errors import InputError
 from faceparse_jax.evaluation.command import EVALUATE
 from faceparse_jax.prediction.command import PREDICT
-from faceparse_jax.runtime import command_line, interrupts, machine
+from faceparse_jax.runtime import command_line, interrupts, machine, places
+from faceparse_jax.runtime.places import Place
 from faceparse_jax.studies.command import STUDY
 from faceparse_jax.training.command import REPLAY, TRAIN
 
@@ -31,7 +31,7 @@ def main() -> None:
     machine.set_environment()  # before JAX and TensorFlow are imported, which the modes do late
     try:
         mode, values = command_line.parse(sys.argv[1:], MODES, __doc__)
-        workdir = machine.expanded(values.pop("workdir"))
+        workdir = places.place(values.pop("workdir"), "--workdir", writes=mode is not PREDICT)
         _check_workdir(workdir)
         mode.run(workdir, **values)
     except InputError as error:
@@ -39,10 +39,11 @@ def main() -> None:
         sys.exit(error.exit_status)
 
 
-def _check_workdir(workdir: pathlib.Path) -> None:
-    places = (workdir, *workdir.absolute().parents)
+def _check_workdir(workdir: Place) -> None:
+    if places.on_bucket(workdir):
+        return  # where an object is in no folder's way
     try:
-        there = next(place for place in places if place.exists())
+        there = next(p for p in (workdir, *workdir.absolute().parents) if p.exists())
     except OSError as error:  # a name that no folder can have
         raise InputError(
             f"--workdir {workdir}", error.strerror, "a folder", "choose another --workdir"

@@ -113,6 +113,7 @@ def imported(*patterns: str) -> set[str]:
 MODULES = {
     "absl-py": "absl",
     "annotated-types": "annotated_types",
+    "google-cloud-storage": "google",
     "ml-collections": "ml_collections",
     "orbax-checkpoint": "orbax",
     "pillow": "PIL",
@@ -132,6 +133,7 @@ def modules(extra: str) -> set[str]:
 # What needs more than the package alone brings.
 OF_DATA = ["tfds_builders/**/*.py", "faceparse_jax/data/tfds_*.py"]
 OF_STUDIES = ["faceparse_jax/studies/*.py"]
+OF_BUCKETS = ["faceparse_jax/runtime/places.py"]
 OF_DEPTH = ["faceparse_jax/data/make_depth.py", "faceparse_jax/data/face_mesh.py"]
 
 # Where it is missing, the error of the one kind of file that needs it says what to install.
@@ -139,12 +141,17 @@ OPTIONAL = {"OpenEXR"}
 
 
 def test_every_module_comes_with_the_package_or_with_the_extra_of_its_place():
-    special = {path for pattern in OF_DATA + OF_STUDIES + OF_DEPTH for path in ROOT.glob(pattern)}
+    special = {
+        path
+        for pattern in OF_DATA + OF_STUDIES + OF_BUCKETS + OF_DEPTH
+        for path in ROOT.glob(pattern)
+    }
     others = [path for path in ROOT.glob("faceparse_jax/**/*.py") if path not in special]
     for extra, patterns in {
         "": [str(path.relative_to(ROOT)) for path in others],
         "data": OF_DATA,
         "study": OF_STUDIES,
+        "bucket": OF_BUCKETS,
     }.items():
         missing = imported(*patterns) - modules("") - modules(extra) - OPTIONAL
         assert not missing, f"the extra {extra!r} brings no {', '.join(sorted(missing))}"
@@ -158,6 +165,7 @@ def test_nothing_is_asked_for_that_nothing_imports():
     # importlib_resources is imported by tensorflow-datasets alone.
     assert modules("data") <= imported(*OF_DATA) | {"importlib_resources"}
     assert modules("study") <= imported(*OF_STUDIES)
+    assert modules("bucket") <= imported(*OF_BUCKETS)
 
 
 def test_the_exact_versions_lie_in_the_ranges():

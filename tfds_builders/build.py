@@ -22,7 +22,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 from faceparse_jax.errors import InputError, not_installed
-from faceparse_jax.runtime import interrupts, machine
+from faceparse_jax.runtime import interrupts, machine, places
+from faceparse_jax.runtime.places import Place
 
 EXIT_BAD_INPUT = 2
 _HERE = pathlib.Path(__file__).parent
@@ -90,7 +91,9 @@ def _check_manual_dir(builder, name: str, manual_dir: pathlib.Path | None) -> No
         )
 
 
-def _check_data_dir(data_dir: pathlib.Path) -> None:
+def _check_data_dir(data_dir: Place) -> None:
+    if places.on_bucket(data_dir):
+        return  # which has told of its rights
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=data_dir).close()
@@ -107,15 +110,15 @@ def build(
     name: str,
     manual_dir: pathlib.Path | None = None,
     config: str | None = None,
-    data_dir: pathlib.Path = pathlib.Path(_DATA_DIR),
-) -> pathlib.Path:
+    data_dir: str | os.PathLike = _DATA_DIR,
+) -> Place:
     """Prepares a dataset where it is not prepared yet and prints what is in it.
 
     Args:
         name: a builder beside this file.
         manual_dir: folder of the official files; not needed for synthetic heads.
         config: a config of the builder; its default where None.
-        data_dir: folder of all prepared datasets.
+        data_dir: folder of all prepared datasets, which may lie on a bucket.
 
     Returns:
         The folder of the prepared dataset.
@@ -125,10 +128,10 @@ def build(
     """
     builder_cls = builder_class(name)
     _check_config(builder_cls, name, config)
-    data_dir = machine.expanded(data_dir).absolute()
+    data_dir = places.absolute(places.place(data_dir, "--data_dir", writes=True))
     manual_dir = machine.expanded(manual_dir).absolute() if manual_dir else None
     builder = _open_builder(builder_cls, config, data_dir)
-    folder = pathlib.Path(builder.data_dir)
+    folder = data_dir / builder.data_path.relative_to(data_dir)
     if folder.exists():
         print(f"already prepared; to build it again, remove {folder}")
     else:
@@ -142,12 +145,11 @@ def build(
     return folder
 
 
-def _open_builder(builder_cls, config: str | None, data_dir: pathlib.Path):
+def _open_builder(builder_cls, config: str | None, data_dir: Place):
     """The builder, with what is prepared of it."""
     try:
         builder = builder_cls(config=config, data_dir=str(data_dir))
-        found = pathlib.Path(builder.data_dir)
-        if found.exists() and not builder.info.splits:
+        if builder.data_path.exists() and not builder.info.splits:
             raise ValueError("no prepared dataset")
     except Exception as error:  # TFDS has no one exception for damage
         reason = " ".join(str(error).split())[:200]
@@ -184,7 +186,7 @@ def check_files(name: str, manual_dir: pathlib.Path | None, config: str | None) 
     return report.usable
 
 
-def _prepare(builder, manual_dir: pathlib.Path | None, data_dir: pathlib.Path) -> None:
+def _prepare(builder, manual_dir: pathlib.Path | None, data_dir: Place) -> None:
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
@@ -213,8 +215,11 @@ def _prepare(builder, manual_dir: pathlib.Path | None, data_dir: pathlib.Path) -
 
 
 @contextlib.contextmanager
-def _nothing_kept(folder: pathlib.Path):
+def _nothing_kept(folder: Place):
     """Removes the folders that a build makes and does not fill; what is not its own stays."""
+    if places.on_bucket(folder):
+        yield  # TFDS removes what it wrote, and a bucket has no folders
+        return
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         yield
@@ -228,12 +233,12 @@ def _nothing_kept(folder: pathlib.Path):
         raise
 
 
-def _warn_of_remains(folder: pathlib.Path) -> None:
+def _warn_of_remains(folder: Place) -> None:
     for remains in folder.parent.glob("*incomplete*"):
         print(f"note: remove {remains}, left from a build that was killed", file=sys.stderr)
 
 
-def _report(builder, name: str, data_dir: pathlib.Path) -> None:
+def _report(builder, name: str, data_dir: Place) -> None:
     config = builder.builder_config.name if builder.builder_config else ""
     print(f"{name}{'/' if config else ''}{config} in {builder.data_dir}")
     with_depth = builder.info.metadata.get("with_depth", {}) if builder.info.metadata else {}
@@ -257,9 +262,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--name", help="the dataset")
     parser.add_argument("--manual_dir", type=pathlib.Path, help="folder of the official files")
     parser.add_argument("--config", help="a config of the dataset")
-    parser.add_argument(
-        "--data_dir", type=pathlib.Path, default=_DATA_DIR, help=f"where to write ({_DATA_DIR})"
-    )
+    parser.add_argument("--data_dir", default=_DATA_DIR, help=f"where to write ({_DATA_DIR})")
     parser.add_argument(
         "--check", action="store_true", help="read every file and report; build nothing"
     )

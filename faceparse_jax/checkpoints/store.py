@@ -7,7 +7,6 @@ state and strictly: a missing, surplus or misshaped tensor is an error.
 """
 
 import contextlib
-import pathlib
 import shutil
 import sys
 from typing import Any
@@ -19,8 +18,9 @@ from jax.sharding import Mesh
 
 from faceparse_jax.checkpoints.state import TrainState
 from faceparse_jax.errors import InputError
-from faceparse_jax.runtime import records
+from faceparse_jax.runtime import places, records
 from faceparse_jax.runtime.command_line import COMMAND
+from faceparse_jax.runtime.places import Place
 from faceparse_jax.runtime.provenance import checksum
 from faceparse_jax.runtime.sharding import is_lead, replicated
 
@@ -34,13 +34,15 @@ _WHOLE = "commit_success.txt"
 _FULL_DISK = 2**26  # bytes; no checkpoint fits
 
 
-def disk_is_full(workdir: pathlib.Path, error: Exception) -> bool:
+def disk_is_full(workdir: Place, error: Exception) -> bool:
     """Whether the disk has no room, by what failed or by what is left."""
+    if places.on_bucket(workdir):
+        return False
     there = next(place for place in (workdir, *workdir.absolute().parents) if place.exists())
     return "No space left" in str(error) or shutil.disk_usage(there).free < _FULL_DISK
 
 
-def full_disk(workdir: pathlib.Path) -> InputError:
+def full_disk(workdir: Place) -> InputError:
     """What to tell where the disk has no room."""
     return InputError(
         str(workdir),
@@ -51,38 +53,43 @@ def full_disk(workdir: pathlib.Path) -> InputError:
 
 
 @contextlib.contextmanager
-def told_full_disk(workdir: pathlib.Path):
-    """Turns whatever a full disk makes fail into what to do about it.
+def told_full_disk(workdir: Place):
+    """Turns whatever a full disk makes fail into what to do about it, and so what a bucket denies.
 
     Raises:
-        InputError: the disk is full.
+        InputError: the disk is full, or the bucket did not do what it was asked to.
     """
     try:
         yield
     except Exception as error:  # a write in the background fails with any of several
+        if not isinstance(error, InputError) and (told := places.failed(workdir, error)):
+            raise told from error
         if isinstance(error, InputError) or not disk_is_full(workdir, error):
             raise
         raise full_disk(workdir) from error
 
 
-def saved_steps(workdir: pathlib.Path, which: str) -> dict[int, pathlib.Path]:
+def saved_steps(workdir: Place, which: str) -> dict[int, Place]:
     """The folders of a run's ``best`` or ``last`` checkpoints, by step.
 
     A copy may have a checkpoint by the name that it has until it is written. It counts where it
     is whole. Whatever else lies there is not looked at.
     """
-    found: dict[int, pathlib.Path] = {}
-    folder = pathlib.Path(workdir) / "checkpoints" / which
+    found: dict[int, Place] = {}
+    folder = workdir / "checkpoints" / which
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         step, unnamed, _ = path.name.partition(_UNNAMED)
         if not (step.isdecimal() and step == str(int(step)) and path.is_dir()):
             continue
-        if not unnamed or ((path / _WHOLE).is_file() and int(step) not in found):
+        # On a bucket it has its name from the start.
+        if (not unnamed and not places.on_bucket(path)) or (
+            (path / _WHOLE).is_file() and int(step) not in found
+        ):
             found[int(step)] = path
     return found
 
 
-def name_whole(workdir: pathlib.Path) -> None:
+def name_whole(workdir: Place) -> None:
     """Gives the whole checkpoints of a workdir the names by which they are found."""
     for which in ("last", "best"):
         for step, path in saved_steps(workdir, which).items():
@@ -90,11 +97,11 @@ def name_whole(workdir: pathlib.Path) -> None:
                 path.rename(path.with_name(str(step)))
 
 
-def _manager(directory: pathlib.Path, keep: int, read_only: bool):
+def _manager(directory: Place, keep: int, read_only: bool):
     options = ocp.CheckpointManagerOptions(
         max_to_keep=None if read_only else keep, read_only=read_only, create=not read_only
     )
-    return ocp.CheckpointManager(directory.resolve(), options=options)
+    return ocp.CheckpointManager(places.absolute(directory), options=options)
 
 
 def _inference(state: TrainState) -> dict:
@@ -110,8 +117,8 @@ class Checkpoints:
         read_only: for a look at the checkpoints of a run.
     """
 
-    def __init__(self, workdir: pathlib.Path, keep: int, read_only: bool = False):
-        self._folder = pathlib.Path(workdir) / "checkpoints"
+    def __init__(self, workdir: Place, keep: int, read_only: bool = False):
+        self._folder = workdir / "checkpoints"
         self._read_only = read_only
         self._last = _manager(self._folder / "last", keep, read_only)
         # Kept apart: a best-score policy in one manager would drop the latest step.
@@ -229,9 +236,13 @@ class Checkpoints:
         if self._read_only:
             return
         if is_lead():
-            shutil.rmtree(target, ignore_errors=True)
-            target.parent.mkdir(exist_ok=True)
-            shutil.move(folder, target)
+            if places.on_bucket(target):
+                target.rmtree(missing_ok=True)
+                folder.rename(target)
+            else:
+                shutil.rmtree(target, ignore_errors=True)
+                target.parent.mkdir(exist_ok=True)
+                shutil.move(folder, target)
         if jax.process_count() > 1:
             from jax.experimental import multihost_utils
 
@@ -294,7 +305,7 @@ def _like(tree: Any, place: jax.sharding.Sharding) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), tree)
 
 
-def read_meta(workdir: pathlib.Path, which: str = "best") -> Meta:
+def read_meta(workdir: Place, which: str = "best") -> Meta:
     """The meta of a run's ``best`` or ``last`` checkpoint.
 
     Raises:
@@ -305,7 +316,7 @@ def read_meta(workdir: pathlib.Path, which: str = "best") -> Meta:
         train = f"train first: {COMMAND} --config configs/X.py --workdir {workdir}"
         there = saved_steps(workdir, _OTHER[which])
         raise InputError(
-            str(pathlib.Path(workdir) / "checkpoints" / which),
+            str(workdir / "checkpoints" / which),
             "no checkpoint",
             "a trained run",
             _other_checkpoint(which) if there else train,
@@ -327,7 +338,7 @@ def _other_checkpoint(which: str) -> str:
     return f"add --checkpoint={_OTHER[which]}, or resume the run to write it anew"
 
 
-def load_inference(workdir: pathlib.Path, like: Any, which: str = "best") -> dict[str, dict]:
+def load_inference(workdir: Place, like: Any, which: str = "best") -> dict[str, dict]:
     """Parameters and statistics of a checkpoint, strictly in the form of `like`.
 
     Args:
@@ -340,8 +351,8 @@ def load_inference(workdir: pathlib.Path, like: Any, which: str = "best") -> dic
     """
     meta = read_meta(workdir, which)
     step = int(meta["step"])
-    folder = pathlib.Path(workdir) / "checkpoints" / which / str(step)
-    folder = saved_steps(workdir, which).get(step, folder).resolve()
+    folder = workdir / "checkpoints" / which / str(step)
+    folder = places.absolute(saved_steps(workdir, which).get(step, folder))
     # By what was written, not by what is there: a lost average must not pass unnoticed.
     written = meta.get("sha256") or {path.name: "" for path in folder.iterdir()}
     source = folder / ("average" if "average" in written else "inference")

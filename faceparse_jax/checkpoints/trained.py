@@ -1,7 +1,7 @@
 """A trained run, opened for evaluation and prediction: networks and their variables."""
 
 import dataclasses
-import pathlib
+import os
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from faceparse_jax.config import Config
 from faceparse_jax.errors import InputError
 from faceparse_jax.models.inference import Variables, inference_variables
 from faceparse_jax.models.system import System, build
+from faceparse_jax.runtime import places
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,13 +34,14 @@ class Trained:
     variables: Variables
 
 
-def load_trained(workdir: pathlib.Path | str, which: str = "best") -> Trained:
+def load_trained(workdir: str | os.PathLike, which: str = "best") -> Trained:
     """Opens the ``best`` or the ``last`` checkpoint of a workdir.
 
     Raises:
-        InputError: no such checkpoint, or its tensors are not those of its config.
+        InputError: no such checkpoint, its tensors are not those of its config, or a bucket that
+            cannot be read.
     """
-    workdir = pathlib.Path(workdir)
+    workdir = places.place(workdir, "workdir")
     meta = store.read_meta(workdir, which)
     where = f"{workdir}, {which} checkpoint"
     its_code = f"use the code version that trained it, {meta['code_version']}"

@@ -10,6 +10,7 @@
 import dataclasses
 import functools
 import io
+import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -32,7 +33,7 @@ from faceparse_jax.data.order import Order, Pool, drawn
 from faceparse_jax.data.reader import Reader
 from faceparse_jax.data.splits import Split, newest_version
 from faceparse_jax.errors import InputError
-from faceparse_jax.runtime import records
+from faceparse_jax.runtime import machine, records
 
 KEYS = ("image", "depth", "label", "has_depth")
 
@@ -108,9 +109,11 @@ def shapes(split: Split, size: int) -> dict[str, tuple[tuple[int, ...], str]]:
     }
 
 
-def open(name: str, config: str, split: str, data_dir: pathlib.Path, size: int) -> ArraysReader:
+def open(
+    name: str, config: str, split: str, data_dir: str | os.PathLike, size: int
+) -> ArraysReader:
     """See `reader.open`."""
-    directory = newest_version(name, config, data_dir)
+    directory = newest_version(name, config, machine.expanded(data_dir))
     command = (
         f"python -m faceparse_jax.data.decode --name {name} --config {config} "
         f"--data_dir {directory.parents[2]} --size {size}"

@@ -100,9 +100,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--name", required=True, help="the dataset")
     parser.add_argument("--config", required=True, help="its config")
     parser.add_argument("--size", type=int, required=True, help="side in pixels")
-    parser.add_argument(
-        "--data_dir", type=pathlib.Path, default=pathlib.Path("~/tensorflow_datasets")
-    )
+    parser.add_argument("--data_dir", default="~/tensorflow_datasets")
     options = parser.parse_args(argv)
     machine.set_environment()  # before TensorFlow is imported
     if not inside(options.size, interval("data.size")):

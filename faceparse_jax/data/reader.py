@@ -6,7 +6,7 @@ Both readers give the same batches (see `batches`) of the same order, and pictur
 
 import abc
 import importlib
-import pathlib
+import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -92,7 +92,7 @@ def open(
     name: str,
     config: str,
     split: str,
-    data_dir: str | pathlib.Path,
+    data_dir: str | os.PathLike,
     size: int,
     shuffle_buffer: int = 2048,
     cache: bool = False,
@@ -127,7 +127,7 @@ def open(
         what = f"config.data.source {source!r} (--config.data.source=arrays reads decoded files)"
         raise not_installed(what, error.name, "data") from error
     own = {"shuffle_buffer": shuffle_buffer, "cache": cache} if source == "tfds" else {}
-    return module.open(name, config, split, pathlib.Path(data_dir), size, **own)
+    return module.open(name, config, split, data_dir, size, **own)
 
 
 def open_data(data: Data, split: str) -> Reader:

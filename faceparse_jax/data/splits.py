@@ -2,11 +2,12 @@
 
 import dataclasses
 import hashlib
-import pathlib
+import os
 
 from faceparse_jax.errors import InputError
 from faceparse_jax.labels import Scheme
-from faceparse_jax.runtime import machine
+from faceparse_jax.runtime import places
+from faceparse_jax.runtime.places import Place
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Split:
     config: str
     split: str
     version: str
-    directory: pathlib.Path
+    directory: Place
     num_examples: int
     with_depth: int
     scheme: Scheme
@@ -48,7 +49,7 @@ class Split:
         }
 
 
-def build_command(name: str, config: str, data_dir: str | pathlib.Path) -> str:
+def build_command(name: str, config: str, data_dir: str | os.PathLike) -> str:
     """What to run to prepare a dataset."""
     command = f"python -m tfds_builders.build --name {name} --config {config} --data_dir {data_dir}"
     if name == "synthetic_heads":
@@ -56,13 +57,13 @@ def build_command(name: str, config: str, data_dir: str | pathlib.Path) -> str:
     return f"{command} --manual_dir FOLDER_WITH_THE_ARCHIVES"
 
 
-def newest_version(name: str, config: str, data_dir: str | pathlib.Path) -> pathlib.Path:
+def newest_version(name: str, config: str, data_dir: str | os.PathLike) -> Place:
     """The folder ``data_dir/name/config/version`` of the highest version.
 
     Raises:
-        InputError: the dataset is not prepared.
+        InputError: the dataset is not prepared, or lies on a bucket that cannot be read.
     """
-    root = machine.expanded(data_dir) / name / config
+    root = places.place(data_dir, "config.data.data_dir") / name / config
     versions = {
         tuple(int(n) for n in path.parent.name.split(".")): path.parent
         for path in root.glob("*.*.*/dataset_info.json")
@@ -73,22 +74,22 @@ def newest_version(name: str, config: str, data_dir: str | pathlib.Path) -> path
     return versions[max(versions)]
 
 
-def prepared_configs(name: str, data_dir: str | pathlib.Path) -> list[str]:
+def prepared_configs(name: str, data_dir: str | os.PathLike) -> list[str]:
     """The configs of a dataset that are prepared.
 
     Raises:
         InputError: none is.
     """
-    root = machine.expanded(data_dir) / name
+    root = places.place(data_dir, "config.data.data_dir") / name
     found = sorted({path.parent.parent.name for path in root.glob("*/*.*.*/dataset_info.json")})
     if not found:
         raise _not_prepared(root, "at least one config", build_command(name, "C", data_dir))
     return found
 
 
-def _not_prepared(root: pathlib.Path, expected: str, command: str) -> InputError:
+def _not_prepared(root: Place, expected: str, command: str) -> InputError:
     return InputError(
-        str(root.absolute()),
+        str(places.absolute(root)),
         "no prepared dataset",
         expected,
         f"{command}; or, where it lies elsewhere, --config.data.data_dir=FOLDER to train, the same "
@@ -97,12 +98,12 @@ def _not_prepared(root: pathlib.Path, expected: str, command: str) -> InputError
     )
 
 
-def fingerprint(directory: pathlib.Path) -> str:
+def fingerprint(directory: Place) -> str:
     """16 hexadecimal digits, see `Split`."""
     digest = hashlib.sha256(directory.name.encode())
     for path in sorted(directory.iterdir()):
         if path.name in ("features.json", "metadata.json"):
             digest.update(path.read_bytes())
         elif path.is_file() and path.suffix != ".json":
-            digest.update(f"{path.name} {path.stat().st_size}\n".encode())
+            digest.update(f"{path.name} {places.size(path)}\n".encode())
     return digest.hexdigest()[:16]

@@ -6,7 +6,7 @@ With `tfds_reader` all that knows TensorFlow.
 import contextlib
 import dataclasses
 import functools
-import pathlib
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,7 +18,8 @@ from faceparse_jax import labels
 from faceparse_jax.data.batches import png_shape
 from faceparse_jax.data.splits import Split, build_command, fingerprint, newest_version
 from faceparse_jax.errors import InputError
-from faceparse_jax.runtime import machine
+from faceparse_jax.runtime import machine, places
+from faceparse_jax.runtime.places import Place
 
 # TensorFlow would take all of the memory of the GPUs that JAX works on.
 tf.config.set_visible_devices([], "GPU")
@@ -30,7 +31,7 @@ _ENCODED = ("image", "depth", "label")
 _FRAME = 16  # bytes of a record beside its data: a length and two checksums
 
 
-def open_split(name: str, config: str, split: str, data_dir: str | pathlib.Path) -> Split:
+def open_split(name: str, config: str, split: str, data_dir: str | os.PathLike) -> Split:
     """Opens the newest version of a dataset that `tfds_builders.build` has prepared.
 
     Raises:
@@ -79,7 +80,7 @@ def open_split(name: str, config: str, split: str, data_dir: str | pathlib.Path)
     )
 
 
-def open_splits(name: str, config: str, data_dir: str | pathlib.Path) -> list[Split]:
+def open_splits(name: str, config: str, data_dir: str | os.PathLike) -> list[Split]:
     """Every split of a prepared dataset; see `open_split`."""
     info = _builder(newest_version(name, config, data_dir)).info
     there = [split for split, found in info.splits.items() if found.num_examples]
@@ -143,7 +144,7 @@ def reading(split: Split) -> Iterator[None]:
 
 
 @functools.lru_cache(maxsize=16)
-def _builder(directory: pathlib.Path) -> tfds.core.DatasetBuilder:
+def _builder(directory: Place) -> tfds.core.DatasetBuilder:
     try:
         builder = tfds.builder_from_directory(str(directory))
         dict(builder.info.metadata or {})  # read when it is asked for
@@ -160,19 +161,19 @@ def _builder(directory: pathlib.Path) -> tfds.core.DatasetBuilder:
 
 def _faults(split: tfds.core.SplitInfo) -> list[str]:
     """What is wrong with the files of a split, by their names and sizes."""
-    paths = [pathlib.Path(path) for path in split.filepaths]
+    paths = split.filepaths
     missing = [f"no file {path.name}" for path in paths if not path.is_file()]
     whole = split.num_bytes + _FRAME * split.num_examples
-    there = sum(path.stat().st_size for path in paths if path.is_file())
+    there = sum(places.size(path) for path in paths if path.is_file())
     if missing or there == whole:
         return missing
     return [f"{there:,} bytes of split {split.name!r} instead of {whole:,}"]
 
 
-def _again(directory: pathlib.Path) -> str:
+def _again(directory: Place) -> str:
     config, name, data_dir = (directory.parents[n] for n in range(3))
     return f"remove {directory} and run {build_command(name.name, config.name, data_dir)}"
 
 
-def _damaged(directory: pathlib.Path, found: str) -> InputError:
+def _damaged(directory: Place, found: str) -> InputError:
     return InputError(str(directory), found, "a prepared dataset", _again(directory))

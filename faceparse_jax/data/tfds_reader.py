@@ -5,7 +5,7 @@ it, and the program would wait for them.
 """
 
 import functools
-import pathlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -40,7 +40,7 @@ def open(
     name: str,
     config: str,
     split: str,
-    data_dir: pathlib.Path,
+    data_dir: str | os.PathLike,
     size: int,
     shuffle_buffer: int,
     cache: bool,

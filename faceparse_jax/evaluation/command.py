@@ -1,16 +1,13 @@
 """`--mode evaluate`."""
 
-import pathlib
-
 from ml_collections import ConfigDict
 
 from faceparse_jax.runtime import hosts
 from faceparse_jax.runtime.command_line import Flag, Mode, config_flag, run_config
+from faceparse_jax.runtime.places import Place
 
 
-def _evaluate(
-    workdir: pathlib.Path, *, config: ConfigDict | None, checkpoint: str, **others
-) -> None:
+def _evaluate(workdir: Place, *, config: ConfigDict | None, checkpoint: str, **others) -> None:
     run_config(config)
     hosts.join(**others)
     from faceparse_jax.checkpoints.store import told_full_disk

@@ -2,7 +2,7 @@
 
 import csv
 import functools
-import pathlib
+import io
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -18,7 +18,8 @@ from faceparse_jax.labels import Scheme, conversion
 from faceparse_jax.models.inference import Variables
 from faceparse_jax.models.routes import ROUTES
 from faceparse_jax.models.system import System
-from faceparse_jax.runtime import progress, sharding
+from faceparse_jax.runtime import places, progress, sharding
+from faceparse_jax.runtime.places import Place
 
 Counts = Mapping[str, Mapping[str, np.ndarray]]
 """By route: ``confusion`` [k k] and perhaps ``boundary`` [k 4]."""
@@ -109,10 +110,11 @@ def result(counts: Counts, scheme: Scheme, record: Mapping[str, Any]) -> dict[st
     return {"provenance": dict(record), "classes": list(scheme.classes), "routes": routes}
 
 
-def write_confusion(path: pathlib.Path, confusion: np.ndarray, scheme: Scheme) -> None:
+def write_confusion(path: Place, confusion: np.ndarray, scheme: Scheme) -> None:
     """Writes pixel counts as CSV: a row for each true class, a column for each predicted one."""
-    with open(path, "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["true \\ predicted", *scheme.classes])
-        for name, row in zip(scheme.classes, confusion.tolist(), strict=True):
-            writer.writerow([name, *row])
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow(["true \\ predicted", *scheme.classes])
+    for name, row in zip(scheme.classes, confusion.tolist(), strict=True):
+        writer.writerow([name, *row])
+    places.write(path, file.getvalue().encode())

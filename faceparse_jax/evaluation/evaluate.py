@@ -5,13 +5,11 @@ import dataclasses
 import functools
 import json
 import os
-import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
-from PIL import Image
 
 from faceparse_jax.checkpoints.run_config import with_overrides
 from faceparse_jax.checkpoints.trained import load_trained
@@ -29,11 +27,12 @@ from faceparse_jax.evaluation.counting import (
     shown,
     write_confusion,
 )
-from faceparse_jax.evaluation.pictures import examples_picture
+from faceparse_jax.evaluation.pictures import examples_picture, write_picture
 from faceparse_jax.evaluation.scoring import Scoring
 from faceparse_jax.labels import IGNORE, Scheme
 from faceparse_jax.models.inference import predict
-from faceparse_jax.runtime import interrupts, progress, provenance, records, sharding
+from faceparse_jax.runtime import interrupts, places, progress, provenance, records, sharding
+from faceparse_jax.runtime.places import Place
 
 _ALL = "all.jsonl"
 
@@ -118,7 +117,7 @@ def score_names(scored: Scored) -> set[str]:
 
 
 def evaluate_run(
-    workdir: pathlib.Path, which: str, overrides: Configs | None = None
+    workdir: Place, which: str, overrides: Configs | None = None
 ) -> dict[str, dict[str, Any]]:
     """Scores a run's checkpoint on held-out splits; prints tables, writes files.
 
@@ -181,7 +180,7 @@ def _settings(config: Config, own: Config) -> str:
     return "".join(f"_{each}" for each in told)
 
 
-def _make_folder(folder: pathlib.Path) -> None:
+def _make_folder(folder: Place) -> None:
     """Made before anything is counted, so that no scores are lost where it cannot be."""
     if not sharding.is_lead():
         return
@@ -197,16 +196,21 @@ def _make_folder(folder: pathlib.Path) -> None:
         ) from error
 
 
-def _older(folder: pathlib.Path) -> Iterator[dict[str, Any]]:
+def _older(folder: Place) -> Iterator[dict[str, Any]]:
     """Scores from before there was a file of all scores."""
     for path in sorted(folder.glob("*.json")):
         with contextlib.suppress(InputError):  # another file, which is left alone
             yield records.read(path, "scores", "", provenance=dict, routes=dict)
 
 
-def _keep(folder: pathlib.Path, *scores: Mapping[str, Any]) -> None:
+def _keep(folder: Place, *scores: Mapping[str, Any]) -> None:
     """Appends to the file of all scores."""
     lines = "".join(json.dumps(each) + "\n" for each in scores)
+    if places.on_bucket(folder):
+        path = folder / _ALL
+        earlier = path.read_bytes() if path.exists() else b""
+        places.write(path, earlier + lines.encode())
+        return
     with (folder / _ALL).open("a+b") as file:
         end = file.seek(0, os.SEEK_END)
         # A kill or a full disk may have torn the last line.
@@ -215,7 +219,7 @@ def _keep(folder: pathlib.Path, *scores: Mapping[str, Any]) -> None:
 
 
 def _evaluate_split(
-    run, config, scored: Scored, variables, mesh, which: str, target: pathlib.Path
+    run, config, scored: Scored, variables, mesh, which: str, target: Place
 ) -> dict[str, Any]:
     split, scheme, how, batches = scored.split, scored.scheme, scored.how, scored.batches
     if sharding.is_lead():
@@ -253,7 +257,7 @@ def _evaluate_split(
             for route, counted in counts.items():
                 path = target.with_name(f"{target.name}_{route}.csv")
                 write_confusion(path, counted["confusion"], scheme)
-            Image.fromarray(picture).save(target.with_name(f"{target.name}.png"))
+            write_picture(target.with_name(f"{target.name}.png"), picture)
         print(f"written: {target}.json, .png and _ROUTE.csv; {_ALL} keeps earlier ones")
     return scores
 

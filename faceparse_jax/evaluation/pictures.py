@@ -1,15 +1,26 @@
 """Examples of a batch beside their truth and every prediction, as one picture."""
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import numpy as np
 from jaxtyping import Bool
+from PIL import Image
 
 from faceparse_jax.images.draw import Picture, colour_depth, colourise, contact_sheet, resized
 from faceparse_jax.labels import Scheme
 from faceparse_jax.models.inference import Variables
 from faceparse_jax.models.routes import ROUTES
+from faceparse_jax.runtime import places
+from faceparse_jax.runtime.places import Place
+
+
+def write_picture(path: Place, picture: Picture) -> None:
+    """Writes a picture as PNG."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "png")
+    places.write(path, file.getvalue())
 
 
 def examples_picture(

@@ -1,17 +1,16 @@
 """`--mode predict`."""
 
-import pathlib
-
 from faceparse_jax.errors import InputError
 from faceparse_jax.models.routes import ROUTES, preferred
 from faceparse_jax.prediction.kinds import KINDS
 from faceparse_jax.runtime.command_line import Flag, Mode
+from faceparse_jax.runtime.places import Place
 
 _INPUT = "--image photo.jpg (or --depth depth.png, or both)"
 
 
 def _predict(
-    workdir: pathlib.Path,
+    workdir: Place,
     *,
     image: str | None,
     depth: str | None,

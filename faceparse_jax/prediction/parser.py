@@ -7,7 +7,7 @@ ratio; probabilities are brought back to the input's size before the class is ch
 import dataclasses
 import functools
 import itertools
-import pathlib
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -223,16 +223,16 @@ class Parser:
         return arrays
 
 
-def load(workdir: pathlib.Path | str, checkpoint: str = "best", batch: int = 8) -> Parser:
+def load(workdir: str | os.PathLike, checkpoint: str = "best", batch: int = 8) -> Parser:
     """The parser of a trained run.
 
     Args:
-        workdir: the run's folder.
+        workdir: the run's folder; it may lie on a bucket, ``gs://BUCKET/FOLDER``.
         checkpoint: ``best`` or ``last``.
         batch: inputs parsed at once, at most.
 
     Raises:
-        InputError: no such checkpoint.
+        InputError: no such checkpoint, or a bucket that cannot be read.
     """
     run = load_trained(workdir, checkpoint)
     record = {

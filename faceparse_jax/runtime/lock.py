@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from faceparse_jax.errors import InputError
+from faceparse_jax.runtime import places
+from faceparse_jax.runtime.places import Place
 
 LOCK = "faceparse_jax.lock"
 """In the folder, while a process writes there: its id, its host and since when."""
@@ -23,12 +25,13 @@ _ATTEMPTS = 10
 
 
 @contextlib.contextmanager
-def locked(folder: pathlib.Path, flag: str = "--workdir") -> Iterator[None]:
+def locked(folder: Place, flag: str = "--workdir") -> Iterator[None]:
     """Keeps other processes from writing in a folder, which is made where there is none.
 
     The operating system ends the lock with the process, however that ends, and on every file
     system that has such locks. The file tells who holds it. It counts by itself where the file
-    system has none, and for processes of other hosts, which a lock may not reach.
+    system has none, and for processes of other hosts, which a lock may not reach. On a bucket
+    there is nothing but such a file.
 
     Args:
         flag: what errors call the flag that chose the folder.
@@ -38,6 +41,10 @@ def locked(folder: pathlib.Path, flag: str = "--workdir") -> Iterator[None]:
             cannot be written.
     """
     path = folder / LOCK
+    if places.on_bucket(folder):
+        with _noted(path, flag):
+            yield
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = _opened(path, flag)
@@ -65,13 +72,36 @@ def locked(folder: pathlib.Path, flag: str = "--workdir") -> Iterator[None]:
         os.close(file)
 
 
+@contextlib.contextmanager
+def _noted(path: Place, flag: str) -> Iterator[None]:
+    """Holds a folder of a bucket by an object that says who does."""
+    note, own = places.Note(path), _this_process()
+    for _ in range(_ATTEMPTS):
+        if note.make(own):
+            break
+        if (text := note.read()) is None:
+            continue  # its holder has just removed it
+        holder = _holder(text)
+        if holder == own:
+            break  # it was made, and the answer that says so was lost
+        if not holder or _may_live(holder, unlocked=False):
+            raise _refusal(path, flag, holder, known=False)
+        note.remove()
+    else:
+        raise _refusal(path, flag, {}, known=False)
+    try:
+        yield
+    finally:
+        note.remove()
+
+
 def _opened(path: pathlib.Path, flag: str) -> int:
     """The file, locked."""
     for attempt in range(_ATTEMPTS):
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             free = _lock(file)
-            holder = _holder(file)
+            holder = _holder(os.pread(file, 4096, 0))
             if free is False or (holder and _may_live(holder, unlocked=free is True)):
                 raise _refusal(path, flag, holder, known=free is False)
             # Another one is there where the holder removed its own after it was opened here.
@@ -108,10 +138,10 @@ def _this_process() -> dict[str, Any]:
     }
 
 
-def _holder(file: int) -> dict[str, Any]:
+def _holder(text: bytes) -> dict[str, Any]:
     """What the file says of its process; empty where it says nothing."""
     try:
-        found = json.loads(os.pread(file, 4096, 0))
+        found = json.loads(text)
         return found if isinstance(found["pid"], int) and isinstance(found["host"], str) else {}
     except (ValueError, KeyError, TypeError, RecursionError):
         return {}  # a kill fell into the write
@@ -158,7 +188,7 @@ def _started(pid: int) -> int | None:
     return None
 
 
-def _refusal(path: pathlib.Path, flag: str, holder: dict[str, Any], known: bool) -> InputError:
+def _refusal(path: Place, flag: str, holder: dict[str, Any], known: bool) -> InputError:
     """What to tell; `known` where the operating system says that the lock is held."""
     who, next_step = "a process that works in it", "wait until it ends"
     if holder:

@@ -19,8 +19,16 @@ def expanded(path: str | pathlib.Path) -> pathlib.Path:
     """A path with the home folder in place of ``~``.
 
     Raises:
-        InputError: the path begins with ``~``, and this user has no home folder.
+        InputError: the path begins with ``~``, and this user has no home folder; it is one of a
+            bucket, where only `places.place` may lead.
     """
+    if os.fspath(path).startswith("gs:/"):
+        raise InputError(
+            str(path),
+            "a place on a bucket",
+            "a local one",
+            "copy what is needed with gcloud storage cp --recursive, and name the copy",
+        )
     try:
         return pathlib.Path(path).expanduser()
     except RuntimeError as error:  # without HOME, and without an entry for the user id

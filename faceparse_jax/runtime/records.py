@@ -1,16 +1,16 @@
 """JSON files that one command leaves for another, read with the doubt that files deserve."""
 
 import json
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 from faceparse_jax.errors import InputError
-from faceparse_jax.runtime import interrupts
+from faceparse_jax.runtime import interrupts, places
+from faceparse_jax.runtime.places import Place
 
 
 def read(
-    path: pathlib.Path, expected: str, next_step: str, **kinds: type | tuple[type, ...]
+    path: Place, expected: str, next_step: str, **kinds: type | tuple[type, ...]
 ) -> dict[str, Any]:
     """The JSON object of a file.
 
@@ -37,13 +37,11 @@ def read(
     return value
 
 
-def write(path: pathlib.Path, value: Any) -> None:
-    """Writes JSON beside the target first, so that a reader never sees half a file."""
+def write(path: Place, value: Any) -> None:
+    """Writes JSON so that a reader never sees a part of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
     with interrupts.held():
-        partial.write_text(json.dumps(value, indent=1) + "\n")
-        partial.replace(path)
+        places.write(path, (json.dumps(value, indent=1) + "\n").encode())
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,15 +1,15 @@
 """`--mode study`."""
 
 import importlib.util
-import pathlib
 
 from ml_collections import ConfigDict
 
 from faceparse_jax.errors import not_installed
 from faceparse_jax.runtime.command_line import Mode, config_flag
+from faceparse_jax.runtime.places import Place
 
 
-def _study(workdir: pathlib.Path, *, config: ConfigDict) -> None:
+def _study(workdir: Place, *, config: ConfigDict) -> None:
     # The last of a study would fail without them, the tables and the plot.
     for module in ("matplotlib", "scipy"):
         if not importlib.util.find_spec(module):

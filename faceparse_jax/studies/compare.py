@@ -6,12 +6,11 @@ Exit status 0 where nothing differs but places and times, 1 where something does
 """
 
 import argparse
-import pathlib
 import sys
 from typing import Any
 
 from faceparse_jax.errors import InputError
-from faceparse_jax.runtime import interrupts, records
+from faceparse_jax.runtime import interrupts, places, records
 
 EXIT_DIFFERENT, EXIT_BAD_INPUT = 1, 2
 _FREE = ("seconds", "data_dir")  # last parts of keys that do not touch the numbers
@@ -30,9 +29,9 @@ def differences(a: dict[str, Any], b: dict[str, Any]) -> list[tuple[str, Any, An
     return found
 
 
-def _read(path: pathlib.Path) -> dict[str, Any]:
+def _read(path: str) -> dict[str, Any]:
     expected = "the record.json of a study or of one of its runs"
-    return records.read(path, expected, "give the path of a record.json")
+    return records.read(places.place(path, "record"), expected, "give the path of a record.json")
 
 
 def _checksums(record: dict[str, Any]) -> dict[str, str]:
@@ -46,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m faceparse_jax.studies.compare", description=__doc__
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("records", type=pathlib.Path, nargs=2, help="two files record.json")
+    parser.add_argument("records", nargs=2, help="two files record.json")
     options = parser.parse_args(argv)
     try:
         both = [_read(path) for path in options.records]

@@ -1,7 +1,6 @@
 """The runs of a study: its arms and conditions of one base config, each with several seeds."""
 
 import dataclasses
-import pathlib
 import re
 from collections.abc import Mapping
 
@@ -11,6 +10,7 @@ from faceparse_jax.config import FIELDS, Config, default, expected, parse
 from faceparse_jax.errors import InputError
 from faceparse_jax.models import system
 from faceparse_jax.models.routes import ROUTES
+from faceparse_jax.runtime.places import Place
 
 SEED_KEYS = frozenset({"seed", "data.fraction_seed"})
 """Keys of a run that may take a study's seed."""
@@ -36,7 +36,7 @@ class Run:
     condition: str
     seed: int
     config: Config
-    folder: pathlib.Path
+    folder: Place
     teacher: "Run | None" = None
 
     @property
@@ -45,12 +45,12 @@ class Run:
         return ", ".join(filter(None, (self.arm, self.condition, f"seed {self.seed}")))
 
     @property
-    def record(self) -> pathlib.Path:
+    def record(self) -> Place:
         """What a finished run leaves."""
         return self.folder / "record.json"
 
 
-def plan(study: ml_collections.ConfigDict, workdir: pathlib.Path) -> list[Run]:
+def plan(study: ml_collections.ConfigDict, workdir: Place) -> list[Run]:
     """The runs of a study, the first seed of all arms first, a translator before who uses it.
 
     Args:
@@ -65,7 +65,7 @@ def plan(study: ml_collections.ConfigDict, workdir: pathlib.Path) -> list[Run]:
     """
     _check(study)
     runs: list[Run] = []
-    folders: dict[tuple, pathlib.Path] = {}
+    folders: dict[tuple, Place] = {}
     for seed in study.seeds:
         for condition, shared in study.conditions:
             configs = {arm: _config(study, arm, seed, (*shared, *own)) for arm, own in study.arms}

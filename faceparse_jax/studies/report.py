@@ -2,7 +2,7 @@
 
 import csv
 import dataclasses
-import pathlib
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy as np
 from scipy import stats
 
 from faceparse_jax.models.routes import ROUTES
+from faceparse_jax.runtime import places
+from faceparse_jax.runtime.places import Place
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +123,7 @@ def write(
     results: Sequence[Result],
     records: Sequence[Mapping[str, Any]],
     missing: Sequence[str],
-    workdir: pathlib.Path,
+    workdir: Place,
 ) -> str:
     """Writes ``results.csv``, ``tables.md`` and ``plot.png`` and returns the tables.
 
@@ -132,16 +134,15 @@ def write(
         records: of the finished runs, for what the tables rest on.
         missing: names of the runs that are not finished.
     """
-    with open(workdir / "results.csv", "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["arm", "condition", "seed", "route", "score", "value"])
-        for result in results:
-            for route, scores in result.scores.items():
-                for name, value in scores.items():
-                    number = "" if value is None else value
-                    writer.writerow(
-                        [result.arm, result.condition, result.seed, route, name, number]
-                    )
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow(["arm", "condition", "seed", "route", "score", "value"])
+    for result in results:
+        for route, scores in result.scores.items():
+            for name, value in scores.items():
+                number = "" if value is None else value
+                writer.writerow([result.arm, result.condition, result.seed, route, name, number])
+    places.write(workdir / "results.csv", file.getvalue().encode())
     tables = []
     baselines = dict(study.baselines)
     for route, score in study.scores:
@@ -149,7 +150,7 @@ def write(
         if found:
             tables.append((route, score, found))
     text = _markdown(study, tables, baselines, records, missing)
-    (workdir / "tables.md").write_text(text)
+    places.write(workdir / "tables.md", text.encode())
     if tables:
         _plot(study, tables, workdir / "plot.png")
     return text
@@ -216,7 +217,7 @@ def _markdown(study, tables, baselines: Mapping[str, str], records, missing) -> 
     return "\n".join([*lines, "", *_sources(records)]) + "\n"
 
 
-def _plot(study, tables: list[tuple[str, str, Any]], path: pathlib.Path) -> None:
+def _plot(study, tables: list[tuple[str, str, Any]], path: Place) -> None:
     # Here: only a study needs it, and its import takes seconds.
     import matplotlib
 
@@ -263,5 +264,7 @@ def _plot(study, tables: list[tuple[str, str, Any]], path: pathlib.Path) -> None
         axis.grid(alpha=0.3)
     lines = "; grey: each seed" if len(conditions) == 1 and len(study.seeds) > 1 else ""
     figure.suptitle(f"{study.title}\n{_setting(study.base)}{lines}", fontsize=11)
-    figure.savefig(path, dpi=120)
+    file = io.BytesIO()
+    figure.savefig(file, dpi=120)
     pyplot.close(figure)
+    places.write(path, file.getvalue())

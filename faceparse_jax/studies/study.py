@@ -6,7 +6,6 @@ Every run is an ordinary run in a folder of its own. Finished runs are skipped a
 ones resume, so the same command goes on with a study that was stopped.
 """
 
-import pathlib
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -23,8 +22,9 @@ from faceparse_jax.errors import InputError
 from faceparse_jax.evaluation import evaluate
 from faceparse_jax.models.routes import routes
 from faceparse_jax.models.system import needed
-from faceparse_jax.runtime import interrupts, provenance, records
+from faceparse_jax.runtime import interrupts, places, provenance, records
 from faceparse_jax.runtime.lock import locked
+from faceparse_jax.runtime.places import Place
 from faceparse_jax.studies import report
 from faceparse_jax.studies.plan import Run, plan
 from faceparse_jax.training.loop import check_workdir, train
@@ -37,7 +37,7 @@ _FREE += ("eval.batch", "eval.pictures")
 _OF_DATA = {"name", "config", "fingerprint"}
 
 
-def run_study(study: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
+def run_study(study: ml_collections.ConfigDict, workdir: Place) -> None:
     """Trains and scores what is not finished, then writes tables, plot and record.
 
     Raises:
@@ -50,7 +50,7 @@ def run_study(study: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
     folder = workdir / "runs"
     if folder.exists() and not folder.is_dir():
         raise InputError(str(folder), "a file", "a folder", "choose another --workdir")
-    by_folder: dict[pathlib.Path, Run] = {}
+    by_folder: dict[Place, Run] = {}
     for run in runs:
         by_folder.setdefault(run.folder, run)
     todo = [run for run in by_folder.values() if not _finished(run, study.checkpoint)]
@@ -60,9 +60,7 @@ def run_study(study: ml_collections.ConfigDict, workdir: pathlib.Path) -> None:
         _run(study, runs, by_folder, todo, workdir)
 
 
-def _run(
-    study, runs: list[Run], by_folder: Mapping[pathlib.Path, Run], todo: list[Run], workdir
-) -> None:
+def _run(study, runs: list[Run], by_folder: Mapping[Place, Run], todo: list[Run], workdir) -> None:
     """See `run_study`; `todo` are those of the runs that are not finished."""
     print(f"{len(by_folder)} runs, {len(todo)} to do, in {workdir}")
     failures = []
@@ -106,7 +104,7 @@ def _resolved(run: Run) -> Config:
     """The run's config, with a folder for the arm whose translator it uses."""
     if run.teacher is None:
         return run.config
-    return run.config.replaced(train={"translator_from": str(run.teacher.folder.resolve())})
+    return run.config.replaced(train={"translator_from": str(places.absolute(run.teacher.folder))})
 
 
 def _routes(run: Run) -> list[str]:
@@ -129,7 +127,7 @@ def _accept(run: Run) -> tuple[Job, evaluate.Scored]:
     return job, evaluate.open_scored(config, job.data.split.scheme, datasets[0])
 
 
-def _check_data(runs: Iterable[Run], jobs: Mapping[pathlib.Path, tuple]) -> set[str]:
+def _check_data(runs: Iterable[Run], jobs: Mapping[Place, tuple]) -> set[str]:
     """Refuses other data than the finished runs have; the names of the scores that there are."""
     names: set[str] = set()
     seen: dict[tuple, str] = {}
@@ -266,7 +264,7 @@ def _record(run: Run, checkpoint: str, scored: Mapping[str, Any]) -> dict[str, A
     return record
 
 
-def _report(study, runs: list[Run], workdir: pathlib.Path) -> str:
+def _report(study, runs: list[Run], workdir: Place) -> str:
     found = {run.folder: _read_record(run) for run in runs if run.record.exists()}
     results = [
         report.Result(run.arm, run.condition, run.seed, found[run.folder]["scores"])

@@ -1,14 +1,13 @@
 """`--mode train` and `--mode replay`."""
 
-import pathlib
-
 from ml_collections import ConfigDict
 
 from faceparse_jax.runtime import hosts
 from faceparse_jax.runtime.command_line import Mode, config_flag, run_config
+from faceparse_jax.runtime.places import Place
 
 
-def _train(workdir: pathlib.Path, *, config: ConfigDict, **others) -> None:
+def _train(workdir: Place, *, config: ConfigDict, **others) -> None:
     run_config(config)
     hosts.join(**others)
     from faceparse_jax.checkpoints.store import told_full_disk
@@ -18,7 +17,7 @@ def _train(workdir: pathlib.Path, *, config: ConfigDict, **others) -> None:
         train(config, workdir)
 
 
-def _replay(workdir: pathlib.Path, *, config: ConfigDict | None) -> None:
+def _replay(workdir: Place, *, config: ConfigDict | None) -> None:
     from faceparse_jax.training.replay import replay
 
     replay(workdir, run_config(config))

@@ -2,7 +2,6 @@
 
 import json
 import math
-import pathlib
 import signal
 from collections.abc import Callable, Mapping
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from faceparse_jax.errors import NonFiniteError
 from faceparse_jax.runtime import interrupts
+from faceparse_jax.runtime.places import Place
 
 NON_FINITE = "non_finite.json"
 """In the workdir: step, terms and examples where a run met a number that is not finite."""
@@ -25,7 +25,7 @@ class Watch:
         lead: whether this process writes.
     """
 
-    def __init__(self, workdir: pathlib.Path, ids: Callable[[np.ndarray], list[str]], lead: bool):
+    def __init__(self, workdir: Place, ids: Callable[[np.ndarray], list[str]], lead: bool):
         self._workdir, self._ids, self._lead = workdir, ids, lead
         self._steps: list[tuple[int, dict[str, jax.Array], np.ndarray]] = []
 

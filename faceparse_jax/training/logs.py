@@ -5,6 +5,7 @@ import json
 import math
 import pathlib
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 
@@ -13,7 +14,10 @@ from jaxtyping import UInt8
 from tensorboardX import SummaryWriter
 
 from faceparse_jax.errors import InputError
-from faceparse_jax.runtime import progress
+from faceparse_jax.runtime import places, progress
+from faceparse_jax.runtime.places import Place
+
+_PUBLISHED_EACH = 30  # seconds; a bucket takes one write a second of an object
 
 
 class Logs:
@@ -22,6 +26,9 @@ class Logs:
     A context manager. Where a run is resumed, no step appears twice: lines after
     `start_step` and a line torn by a crash are dropped from ``metrics.jsonl``, and
     TensorBoard is told to forget what came after.
+
+    Nothing can be appended to what lies on a bucket. There, the files are written in a temporary
+    folder and published as a whole, each half a minute and when `publish` is called.
 
     Args:
         workdir: the run's folder.
@@ -36,7 +43,7 @@ class Logs:
 
     def __init__(
         self,
-        workdir: pathlib.Path,
+        workdir: Place,
         total_steps: int,
         start_step: int = 0,
         lead: bool = True,
@@ -51,13 +58,21 @@ class Logs:
         self._since = self._told = clock()
         self._open_line = False
         if lead:
-            workdir.mkdir(parents=True, exist_ok=True)
+            self._workdir, self._folder = workdir, workdir
             path = workdir / "metrics.jsonl"
+            if places.on_bucket(workdir):
+                self._scratch = tempfile.TemporaryDirectory()
+                self._folder = pathlib.Path(self._scratch.name)
+                self._published = clock()
+                if path.exists():
+                    (self._folder / path.name).write_bytes(path.read_bytes())
+            self._folder.mkdir(parents=True, exist_ok=True)
+            path = self._folder / path.name
             _keep_until(path, start_step)
             self._file = path.open("a", encoding="utf-8")
             # tensorboardX names files by the second: a quick restart would overwrite one.
             self._tensorboard = SummaryWriter(
-                str(workdir / "tensorboard"),
+                str(self._folder / "tensorboard"),
                 purge_step=start_step + 1,
                 filename_suffix=f".{start_step}",
             )
@@ -70,6 +85,7 @@ class Logs:
             self._end_line()
             self._file.close()
             self._tensorboard.close()
+            self._publish()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Appends one JSON line, written at once, and TensorBoard scalars.
@@ -85,12 +101,28 @@ class Logs:
         self._file.flush()
         for name, value in numbers.items():
             self._tensorboard.add_scalar(name, value, step)
+        if self._folder != self._workdir and self._clock() - self._published >= _PUBLISHED_EACH:
+            self.publish()
 
     def pictures(self, step: int, name: str, picture: UInt8[np.ndarray, "h w 3"]) -> None:
         """Adds a picture to TensorBoard."""
         if self._lead:
             self._tensorboard.add_image(name, picture, step, dataformats="HWC")
             self._tensorboard.flush()
+
+    def publish(self) -> None:
+        """Brings the files on a bucket up to date; those of a local folder always are."""
+        if self._lead:
+            self._tensorboard.flush()
+            self._publish()
+
+    def _publish(self) -> None:
+        if self._folder == self._workdir:
+            return
+        self._published = self._clock()
+        for path in sorted(self._folder.rglob("*")):
+            if path.is_file():
+                places.write(self._workdir / path.relative_to(self._folder), path.read_bytes())
 
     @contextlib.contextmanager
     def compiling(self, what: str) -> Iterator[None]:
@@ -140,13 +172,13 @@ class Logs:
         self._open_line = False
 
 
-def last_step(workdir: pathlib.Path) -> int:
+def last_step(workdir: Place) -> int:
     """The largest step of a run's ``metrics.jsonl``; 0 where there is none."""
     path = workdir / "metrics.jsonl"
     return max((step for step, _ in _lines(path)), default=0)
 
 
-def _lines(path: pathlib.Path) -> Iterator[tuple[int, bytes]]:
+def _lines(path: Place) -> Iterator[tuple[int, bytes]]:
     """Step and text of each whole line; a last one that is torn is left out.
 
     Raises:

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import pathlib
 import sys
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from faceparse_jax.models.inference import predict
 from faceparse_jax.runtime import hosts, interrupts, records, sharding
 from faceparse_jax.runtime.command_line import COMMAND
 from faceparse_jax.runtime.lock import locked
+from faceparse_jax.runtime.places import Place
 from faceparse_jax.training.guard import NON_FINITE, Watch, signal_at
 from faceparse_jax.training.logs import Logs, last_step
 from faceparse_jax.training.setup import Job, accept, example_rows, training_inputs
@@ -35,7 +35,7 @@ FREE_KEYS = ("eval.", "log.", "checkpoint.", "devices", "data.data_dir")
 _OF_NO_TOTAL = "constant"
 
 
-def check_workdir(workdir: pathlib.Path, config: dict[str, Any]) -> None:
+def check_workdir(workdir: Place, config: dict[str, Any]) -> None:
     """Checks a config against the one of the run that lies in a workdir; writes nothing.
 
     Raises:
@@ -74,7 +74,7 @@ def check_workdir(workdir: pathlib.Path, config: dict[str, Any]) -> None:
         )
 
 
-def train(config: Configs, workdir: pathlib.Path) -> dict[str, float]:
+def train(config: Configs, workdir: Place) -> dict[str, float]:
     """Trains, or resumes, the run of `config` in `workdir`.
 
     Returns:
@@ -102,7 +102,7 @@ def train(config: Configs, workdir: pathlib.Path) -> dict[str, float]:
         return _train(job, workdir)
 
 
-def _train(job: Job, workdir: pathlib.Path) -> dict[str, float]:
+def _train(job: Job, workdir: Place) -> dict[str, float]:
     """See `train`; the workdir is this run's alone."""
     # 1. What this process is, and what it leaves.
     config, mesh, scheme = job.config, job.mesh, job.data.split.scheme
@@ -183,6 +183,7 @@ def _train(job: Job, workdir: pathlib.Path) -> dict[str, float]:
             stop = signal_at(number)
             if number % config.checkpoint.every == 0 or number == total or stop:
                 watch.look()
+                logs.publish()  # first: a resumed run drops what it logged later
                 checkpoints.save(state, meta | {"seen": tally.record()})
             # After the last step too: a study would go on with its next run.
             if stop:
@@ -196,7 +197,7 @@ def _train(job: Job, workdir: pathlib.Path) -> dict[str, float]:
     return last_scores
 
 
-def _claim(workdir: pathlib.Path, config: Config, start: int, lead: bool) -> None:
+def _claim(workdir: Place, config: Config, start: int, lead: bool) -> None:
     """Writes the config of a run that goes on from the step `start`.
 
     Raises:
@@ -233,7 +234,7 @@ def _picture(job: Job, show: Callable, state: TrainState) -> UInt8[np.ndarray, "
     return examples_picture(show, variables, examples, job.data.split.scheme)
 
 
-def _finished(workdir: pathlib.Path, config: Config) -> str:
+def _finished(workdir: Place, config: Config) -> str:
     """What to tell where there is nothing left to train."""
     told = f"{workdir}: finished at step {config.train.steps}; next: "
     if config.optim.schedule == _OF_NO_TOTAL:

@@ -1,24 +1,24 @@
 """The step at which a run met a number that is not finite, run again and looked at."""
 
+import io
 import math
-import pathlib
 
 import jax
 import numpy as np
-from PIL import Image
 
 from faceparse_jax.checkpoints.run_config import stored, with_overrides
 from faceparse_jax.checkpoints.store import Checkpoints
 from faceparse_jax.errors import InputError
-from faceparse_jax.evaluation.pictures import training_picture
-from faceparse_jax.runtime import interrupts, records, sharding
+from faceparse_jax.evaluation.pictures import training_picture, write_picture
+from faceparse_jax.runtime import interrupts, places, records, sharding
+from faceparse_jax.runtime.places import Place
 from faceparse_jax.training.guard import NON_FINITE
 from faceparse_jax.training.setup import accept, example_rows, training_inputs
 
 _SHOWN = 8
 
 
-def replay(workdir: pathlib.Path, overrides=None) -> dict[str, float]:
+def replay(workdir: Place, overrides=None) -> dict[str, float]:
     """Runs from the checkpoint before the step that `NON_FINITE` names up to that step.
 
     The same state, data and random numbers as in the run. Prints the loss terms and the norms
@@ -76,8 +76,10 @@ def replay(workdir: pathlib.Path, overrides=None) -> dict[str, float]:
         head = {k: v[:rows] for k, v in batch.items() if k != "paired"}
         head["mask"] = np.ones(rows, bool)
         picture = training_picture(head, {}, job.data.split.scheme, rows)
+        arrays = io.BytesIO()
+        np.savez_compressed(arrays, **records.flat(batch))
         with interrupts.held():
-            np.savez_compressed(target.with_suffix(".npz"), **records.flat(batch))
-            Image.fromarray(picture).save(target.with_suffix(".png"))
+            places.write(target.with_suffix(".npz"), arrays.getvalue())
+            write_picture(target.with_suffix(".png"), picture)
         print(f"written: {target}.npz and .png")
     return numbers

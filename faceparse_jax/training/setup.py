@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import itertools
-import pathlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -27,7 +26,7 @@ from faceparse_jax.images.depth import Levels, levels_of
 from faceparse_jax.models import system
 from faceparse_jax.models.routes import preferred, routes
 from faceparse_jax.models.system import System
-from faceparse_jax.runtime import provenance, sharding
+from faceparse_jax.runtime import places, provenance, sharding
 from faceparse_jax.training import objective, optim, step
 from faceparse_jax.training.objective import Loss
 from faceparse_jax.training.optim import Optimizer
@@ -137,9 +136,7 @@ class Job:
             options = {"xla_backend_optimization_level": "0"}
             state = jax.jit(init, out_shardings=whole, compiler_options=options)(key)
             if config.train.translator_from:
-                state = _with_translator(
-                    state, pathlib.Path(config.train.translator_from), self.mesh
-                )
+                state = _with_translator(state, config.train.translator_from, self.mesh)
             return state, meta
         state, old = restored
         if old["dataset"]["fingerprint"] != self.data.split.fingerprint:
@@ -215,7 +212,8 @@ def accept(config: Configs, find_translator: bool = True) -> Job:
     job.train_batches(0)
     job.validation_batches()
     if config.train.translator_from and find_translator:
-        read_meta(pathlib.Path(config.train.translator_from), "last")
+        named = "config.train.translator_from"
+        read_meta(places.place(config.train.translator_from, named), "last")
     return job
 
 
@@ -252,7 +250,7 @@ def example_rows(batch: Batch) -> np.ndarray:
     return np.concatenate([part["index"] for part in parts])
 
 
-def _with_translator(state: TrainState, workdir: pathlib.Path, mesh: Mesh) -> TrainState:
+def _with_translator(state: TrainState, workdir: str, mesh: Mesh) -> TrainState:
     """The state with the translator of another run's last checkpoint.
 
     Raises:

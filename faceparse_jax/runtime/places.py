@@ -1,0 +1,176 @@
+"""Where a run or prepared data lie: a local folder, or one on a bucket of Google Cloud Storage.
+
+A local folder is a `pathlib.Path`. One on a bucket, ``gs://BUCKET/NAME``, is a path of
+`etils.epath`, which TFDS and Orbax read and write as well, and which has most of the same methods.
+A bucket has no locks and no folders. What is written there appears whole when it is closed, and
+nothing can be appended to it.
+"""
+
+import functools
+import importlib.util
+import json
+import os
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from faceparse_jax.errors import InputError, not_installed
+from faceparse_jax.runtime import machine
+
+Place = pathlib.PurePath
+"""A `pathlib.Path`, or an `etils.epath.Path` on a bucket."""
+
+# As pathlib writes it, too.
+_SCHEME = re.compile(r"gs:/+")
+_READS = ("storage.objects.get", "storage.objects.list")
+_WRITES = (*_READS, "storage.buckets.get", "storage.objects.create", "storage.objects.delete")
+_SECONDS = 30  # that a bucket may need to answer
+_LIBRARIES = ("tensorflow", "google")
+
+
+def on_bucket(path: str | os.PathLike) -> bool:
+    """Whether a path is one of Google Cloud Storage."""
+    return bool(_SCHEME.match(os.fspath(path)))
+
+
+def place(path: str | os.PathLike, what: str, writes: bool = False) -> Place:
+    """The place that a user names, with the home folder in place of ``~``.
+
+    A bucket is asked whether it is there and gives the rights that are needed.
+
+    Args:
+        what: the flag or key that names it.
+        writes: whether something will be written there.
+
+    Raises:
+        InputError: a bucket that does not answer or denies the rights, a library that buckets
+            need and that is missing, or no home folder.
+    """
+    if not on_bucket(path):
+        return machine.expanded(path)
+    from etils import epath
+
+    address = _SCHEME.sub("gs://", os.fspath(path), count=1)
+    name, _, rest = address.removeprefix("gs://").partition("/")
+    if not name or not rest.strip("/"):
+        raise InputError(
+            f"{what} {path}", "no folder of a bucket", "gs://BUCKET/FOLDER", "name a folder, too"
+        )
+    _check_rights(name, _WRITES if writes else _READS, f"{what} {address}")
+    return epath.Path(address)
+
+
+def absolute(path: Place) -> Place:
+    """A path from the root; one on a bucket is that already, though epath would change it."""
+    return path if on_bucket(path) else path.absolute()
+
+
+def size(path: Place) -> int:
+    """The bytes of a file."""
+    there = path.stat()
+    return there.length if hasattr(there, "length") else there.st_size
+
+
+def write(path: Place, data: bytes) -> None:
+    """Writes a file so that a reader never sees a part of it."""
+    if on_bucket(path):
+        path.write_bytes(data)
+        return
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(data)
+    partial.replace(path)
+
+
+def failed(path: Place, error: Exception) -> InputError | None:
+    """What to tell of an error of a bucket's libraries; None for another error, or a local path."""
+    library = type(error).__module__.partition(".")[0]
+    if not on_bucket(path) or library not in _LIBRARIES:
+        return None
+    return InputError(
+        str(path),
+        _reason(error),
+        "a bucket that answers",
+        "run the same command; what was finished is kept",
+    )
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+@functools.cache
+def _bucket(name: str):
+    """The bucket, for what epath cannot do."""
+    from google.cloud import storage  # which Orbax asks, too
+
+    return storage.Client().bucket(name)
+
+
+@functools.cache
+def _check_rights(bucket: str, rights: tuple[str, ...], what: str) -> None:
+    if not importlib.util.find_spec("tensorflow"):  # by which epath reads and writes
+        raise not_installed(what, "tensorflow", "data")
+    try:
+        from google.cloud.storage.retry import DEFAULT_RETRY
+
+        allowed = _bucket(bucket).test_iam_permissions(
+            rights, timeout=_SECONDS, retry=DEFAULT_RETRY.with_timeout(_SECONDS)
+        )
+    except ModuleNotFoundError as error:
+        raise not_installed(what, error.name, "bucket") from error
+    except Exception as error:  # of the account, of the network, of the service
+        raise InputError(
+            what,
+            _reason(error),
+            "a bucket that answers",
+            "check its name, and run gcloud auth application-default login",
+        ) from error
+    if missing := [right for right in rights if right not in allowed]:
+        raise InputError(
+            what,
+            f"no right to {', '.join(missing)}",
+            "an account that may " + ("read and write" if rights == _WRITES else "read"),
+            f"give it roles/storage.objectUser and roles/storage.legacyBucketReader on gs://{bucket}"
+            " with gcloud storage buckets add-iam-policy-binding",
+        )
+
+
+class Note:
+    """A JSON object on a bucket, made only where there is none: the bucket says who was first."""
+
+    def __init__(self, path: Place):
+        name, _, rest = os.fspath(path).removeprefix("gs://").partition("/")
+        self._bucket, self._name, self._generation = _bucket(name), rest, 0
+
+    def make(self, value: Mapping[str, Any]) -> bool:
+        """Whether there was none, so that it is made."""
+        from google.api_core.exceptions import PreconditionFailed
+
+        blob = self._bucket.blob(self._name)
+        try:
+            blob.upload_from_string(json.dumps(value, indent=1) + "\n", if_generation_match=0)
+        except PreconditionFailed:
+            return False
+        self._generation = blob.generation
+        return True
+
+    def read(self) -> bytes | None:
+        """What it holds; None where it is gone."""
+        from google.api_core.exceptions import NotFound
+
+        try:
+            blob = self._bucket.get_blob(self._name)
+            self._generation = blob.generation if blob else 0
+            return blob and blob.download_as_bytes(if_generation_match=blob.generation)
+        except NotFound:
+            return None
+
+    def remove(self) -> None:
+        """Removes it, unless another one is in the place of the one that was made or read."""
+        from google.api_core.exceptions import NotFound, PreconditionFailed
+
+        try:
+            self._bucket.blob(self._name).delete(if_generation_match=self._generation)
+        except (NotFound, PreconditionFailed):
+            return
