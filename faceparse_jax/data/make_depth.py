@@ -27,7 +27,7 @@ from PIL import Image, PngImagePlugin
 from faceparse_jax import images, labels
 from faceparse_jax.data import face_mesh
 from faceparse_jax.errors import InputError, few
-from faceparse_jax.runtime import interrupts, progress
+from faceparse_jax.runtime import interrupts, machine, progress
 
 EXIT_BAD_INPUT = 2
 SHOWN = 20
@@ -269,10 +269,10 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         made = make(
-            options.images,
-            options.out,
+            machine.expanded(options.images),
+            machine.expanded(options.out),
             mesh_finder(),
-            options.labels,
+            options.labels and machine.expanded(options.labels),
             labels.scheme(options.scheme),
             options.bits,
         )

@@ -54,6 +54,7 @@ def set_environment() -> None:
     nothing can be written there, they are not kept.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # else it tells of it when it is imported
     if os.path.expanduser("~") == "~":  # Keras, which TensorFlow brings, would make a folder ~
         os.environ.setdefault("KERAS_HOME", os.path.join(tempfile.gettempdir(), ".keras"))
     if (allowed := cores()) < _schedulable():  # XLA sees no quota

@@ -96,7 +96,8 @@ def failed(path: Place, error: Exception) -> InputError | None:
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    told = re.sub(r"(GET|POST|PUT|DELETE) https?://\S+", "", str(error))  # long, and no reason
+    return " ".join(told.split())[:300] or type(error).__name__
 
 
 @functools.cache

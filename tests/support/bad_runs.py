@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 
-from tests.support.bad_input import MAIN, Case, nothing
+from tests.support.bad_input import BUILD, MAIN, Case, nothing
 from tests.support.dummy_archives import encode
 from tests.support.files import huge_png, npy
 
@@ -51,6 +51,10 @@ def files(**contents):
 def _predict(name, says, *words, make=nothing):
     words = [MAIN, "--mode=predict", "--workdir={run}", "--out={folder}/out", *words]
     return Case(f"prediction: {name}", "prediction", make, words, says)
+
+
+def _bucket(name, says, *command):
+    return Case(f"bucket: {name}", "bucket", nothing, command, says)
 
 
 STUDY = """
@@ -322,4 +326,18 @@ CASES = [
              make=files(a_png=PHOTO, out="x")),
     _predict("someone's file in the way", "a_label.png", "--image={folder}/a.png",
              make=files(a_png=PHOTO, **{"out__a~label_png": PHOTO})),
+    _bucket("no folder of it", "gs://BUCKET/FOLDER", MAIN, "--workdir=gs://faces", HEADS),
+    _bucket("its name alone missing", "gs://BUCKET/FOLDER", MAIN, "--workdir=gs://", HEADS),
+    _bucket("decoded arrays of it", "gcloud storage cp", MAIN, "--workdir={folder}/run", HEADS,
+            "--config.data.source=arrays", "--config.data.data_dir=gs://faces/prepared"),
+    _bucket("arrays decoded onto it", "gcloud storage cp", "faceparse_jax.data.decode", "--name=a",
+            "--config=b", "--size=64", "--data_dir=gs://faces/prepared"),
+    _bucket("archives on it", "gcloud storage cp", BUILD, "--name=lapa_d",
+            "--manual_dir=gs://faces/archives", "--data_dir={folder}/prepared"),
+    _bucket("photographs on it", "gcloud storage cp", MAIN, "--mode=predict", "--workdir={run}",
+            "--image=gs://faces/photos", "--out={folder}/out"),
+    _bucket("predictions onto it", "gcloud storage cp", MAIN, "--mode=predict", "--workdir={run}",
+            "--image={run}", "--out=gs://faces/out"),
+    _bucket("synthetic heads onto it", "gcloud storage cp", "faceparse_jax.data.synthetic.export",
+            "--out=gs://faces/heads"),
 ]  # fmt: skip

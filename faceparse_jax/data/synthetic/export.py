@@ -15,7 +15,7 @@ from PIL import Image
 
 from faceparse_jax.data.synthetic import render_head
 from faceparse_jax.errors import InputError
-from faceparse_jax.runtime import interrupts
+from faceparse_jax.runtime import interrupts, machine
 
 FIRST_KEY = 1_000_000
 
@@ -58,7 +58,7 @@ def main() -> int:
     if options.count < 1:
         parser.error(f"found --count {options.count}, expected at least one head")
     try:
-        export(options.out, options.count, options.size, options.sheet)
+        export(machine.expanded(options.out), options.count, options.size, options.sheet)
     except (OSError, InputError) as error:
         if isinstance(error, OSError):
             error = InputError(
