@@ -7,6 +7,8 @@ import json
 import os
 import pathlib
 import socket
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -22,6 +24,8 @@ LOCK = "faceparse_jax.lock"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 # More than holders that end at the same moment: some file systems cannot tell files apart.
 _ATTEMPTS = 10
+# On a bucket, in seconds. A host that is taken away at once leaves its lock behind.
+_RENEWED_EACH, _GIVEN_UP_AFTER = 60, 300
 
 
 @contextlib.contextmanager
@@ -31,7 +35,8 @@ def locked(folder: Place, flag: str = "--workdir") -> Iterator[None]:
     The operating system ends the lock with the process, however that ends, and on every file
     system that has such locks. The file tells who holds it. It counts by itself where the file
     system has none, and for processes of other hosts, which a lock may not reach. On a bucket
-    there is nothing but such a file.
+    there is nothing but such a file, which is written again each minute. Where it was not for five
+    minutes, its process has ended.
 
     Args:
         flag: what errors call the flag that chose the folder.
@@ -77,22 +82,43 @@ def _noted(path: Place, flag: str) -> Iterator[None]:
     """Holds a folder of a bucket by an object that says who does."""
     note, own = places.Note(path), _this_process()
     for _ in range(_ATTEMPTS):
-        if note.make(own):
+        if note.write(own):
             break
-        if (text := note.read()) is None:
+        if (found := note.read()) is None:
             continue  # its holder has just removed it
-        holder = _holder(text)
+        holder, age = _holder(found[0]), found[1]
         if holder == own:
-            break  # it was made, and the answer that says so was lost
-        if not holder or _may_live(holder, unlocked=False):
-            raise _refusal(path, flag, holder, known=False)
+            break  # it was written, and the answer that says so was lost
+        if age < _GIVEN_UP_AFTER and (not holder or _may_live(holder, unlocked=False)):
+            raise _refusal(path, flag, holder, f"wait {_GIVEN_UP_AFTER} s where that one has ended")
         note.remove()
     else:
-        raise _refusal(path, flag, {}, known=False)
+        raise _refusal(path, flag, {}, "wait until it ends")
+    done = threading.Event()
+    renewal = threading.Thread(target=_renew, args=(note, own, path, done), daemon=True)
+    renewal.start()
     try:
         yield
     finally:
+        done.set()
+        renewal.join()
         note.remove()
+
+
+def _renew(note: places.Note, own: dict[str, Any], path: Place, done: threading.Event) -> None:
+    """Says each minute that this process lives, and ends it where another one has its place."""
+    while not done.wait(_RENEWED_EACH):
+        try:
+            mine = note.write(own)
+        except Exception:  # the network fails; the bucket is asked again in a minute
+            continue
+        if not mine and (found := note.read()) and _holder(found[0]) != own:
+            print(
+                f"error: {path}: found the lock of another process, expected this one's, which "
+                f"was not heard of for {_GIVEN_UP_AFTER} s; next: leave the run to that process",
+                file=sys.stderr,
+            )
+            os._exit(InputError.exit_status)
 
 
 def _opened(path: pathlib.Path, flag: str) -> int:
@@ -103,7 +129,10 @@ def _opened(path: pathlib.Path, flag: str) -> int:
             free = _lock(file)
             holder = _holder(os.pread(file, 4096, 0))
             if free is False or (holder and _may_live(holder, unlocked=free is True)):
-                raise _refusal(path, flag, holder, known=free is False)
+                next_step = "wait until it ends"
+                if holder and free is not False and holder["host"] != socket.gethostname():
+                    next_step = f"remove {path} where that process has ended"
+                raise _refusal(path, flag, holder, next_step)
             # Another one is there where the holder removed its own after it was opened here.
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(file), path.stat()) or attempt == _ATTEMPTS - 1:
@@ -188,14 +217,12 @@ def _started(pid: int) -> int | None:
     return None
 
 
-def _refusal(path: Place, flag: str, holder: dict[str, Any], known: bool) -> InputError:
-    """What to tell; `known` where the operating system says that the lock is held."""
-    who, next_step = "a process that works in it", "wait until it ends"
+def _refusal(path: Place, flag: str, holder: dict[str, Any], next_step: str) -> InputError:
+    """What to tell of who holds the lock."""
+    who = "a process that works in it"
     if holder:
         since = holder.get("since")
         who = f"process {holder['pid']} on {holder['host']}, which works in it since {since}"
-    if holder and not known and holder["host"] != socket.gethostname():
-        next_step = f"remove {path} where that process has ended"
     return InputError(
         str(path.parent),
         who,

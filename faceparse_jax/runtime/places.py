@@ -6,6 +6,8 @@ A bucket has no locks and no folders. What is written there appears whole when i
 nothing can be appended to it.
 """
 
+import contextlib
+import datetime
 import functools
 import importlib.util
 import json
@@ -138,40 +140,42 @@ def _check_rights(bucket: str, rights: tuple[str, ...], what: str) -> None:
 
 
 class Note:
-    """A JSON object on a bucket, made only where there is none: the bucket says who was first."""
+    """A JSON object on a bucket that one process alone writes: the bucket says who was first."""
 
     def __init__(self, path: Place):
         name, _, rest = os.fspath(path).removeprefix("gs://").partition("/")
         self._bucket, self._name, self._generation = _bucket(name), rest, 0
 
-    def make(self, value: Mapping[str, Any]) -> bool:
-        """Whether there was none, so that it is made."""
+    def write(self, value: Mapping[str, Any]) -> bool:
+        """Whether it is written: where there was none, or again where nobody else wrote since."""
         from google.api_core.exceptions import PreconditionFailed
 
-        blob = self._bucket.blob(self._name)
+        blob, text = self._bucket.blob(self._name), json.dumps(value, indent=1) + "\n"
         try:
-            blob.upload_from_string(json.dumps(value, indent=1) + "\n", if_generation_match=0)
+            blob.upload_from_string(text, if_generation_match=self._generation)
         except PreconditionFailed:
             return False
         self._generation = blob.generation
         return True
 
-    def read(self) -> bytes | None:
-        """What it holds; None where it is gone."""
+    def read(self) -> tuple[bytes, float] | None:
+        """What it holds, and the seconds since it was written; None where it is gone."""
         from google.api_core.exceptions import NotFound
 
         try:
             blob = self._bucket.get_blob(self._name)
-            self._generation = blob.generation if blob else 0
-            return blob and blob.download_as_bytes(if_generation_match=blob.generation)
+            if blob is None:
+                return None
+            text = blob.download_as_bytes(if_generation_match=blob.generation)
         except NotFound:
             return None
+        self._generation = blob.generation
+        return text, (datetime.datetime.now(datetime.UTC) - blob.updated).total_seconds()
 
     def remove(self) -> None:
-        """Removes it, unless another one is in the place of the one that was made or read."""
+        """Removes it, unless another one is in the place of the one that was written or read."""
         from google.api_core.exceptions import NotFound, PreconditionFailed
 
-        try:
+        with contextlib.suppress(NotFound, PreconditionFailed):
             self._bucket.blob(self._name).delete(if_generation_match=self._generation)
-        except (NotFound, PreconditionFailed):
-            return
+        self._generation = 0

@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -294,21 +295,52 @@ def test_one_process_at_a_time_writes_on_a_bucket(fake, folder):
 
 
 @pytest.mark.parametrize(
-    ("change", "refused"),
+    ("change", "age", "refused"),
     [
-        ({"pid": 2**22 + 1}, False),  # it has ended
-        ({"boot": "another"}, False),  # the host was restarted
-        ({"host": "elsewhere"}, True),
-        ({"host": "elsewhere", "boot": "another"}, True),
+        ({"pid": 2**22 + 1}, 0, False),  # it has ended
+        ({"boot": "another"}, 0, False),  # the host was restarted
+        ({"host": "elsewhere"}, 0, True),
+        ({"host": "elsewhere", "boot": "another"}, 200, True),
+        ({"host": "elsewhere"}, 400, False),  # the host was taken away
     ],
 )
-def test_who_left_the_object_of_a_lock(fake, folder, change, refused):
+def test_who_left_the_object_of_a_lock(fake, folder, change, age, refused):
     path = f"{folder}/{lock.LOCK}".removeprefix("gs://faces/")
-    fake.put("faces", path, json.dumps(lock._this_process() | change).encode())
+    fake.put("faces", path, json.dumps(lock._this_process() | change).encode(), age)
     if refused:
-        with pytest.raises(InputError, match=f"elsewhere.*remove {folder}/"), locked(folder):
+        says = f"{folder}: found process {os.getpid()} on elsewhere.*wait 300 s"
+        with pytest.raises(InputError, match=says), locked(folder):
             pass
         assert f"faces/{path}" in fake.files()
     else:
         with locked(folder):
             assert json.loads(fake.files()[f"faces/{path}"])["pid"] == os.getpid()
+
+
+def test_a_lock_is_renewed(fake, folder, monkeypatch):
+    monkeypatch.setattr(lock, "_RENEWED_EACH", 0.01)
+    path = f"{folder}/{lock.LOCK}".removeprefix("gs://faces/")
+    with locked(folder):
+        while fake.writes.count(path) < 3:
+            time.sleep(0.01)
+    assert path not in fake.objects["faces"]
+
+
+def test_who_lost_its_lock_ends(fake, folder):
+    program = (
+        "import time; from etils import epath; from faceparse_jax.runtime import lock\n"
+        "lock._RENEWED_EACH = 0.01\n"
+        f"with lock.locked(epath.Path('{folder}')): print('in', flush=True); time.sleep(100)"
+    )
+    words = [sys.executable, "-c", program]
+    environment = os.environ | fake.environment()
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout.readline() == b"in\n"
+        path = f"{folder}/{lock.LOCK}".removeprefix("gs://faces/")
+        other = json.dumps(lock._this_process() | {"host": "elsewhere"}).encode()
+        fake.put("faces", path, other)
+        told = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 2
+    assert f"error: {folder}/{lock.LOCK}: found the lock of another process" in told
+    assert fake.files()[f"faces/{path}"] == other

@@ -90,10 +90,11 @@ class FakeBucket:
             "GOOGLE_AUTH_TOKEN_FOR_TESTING": "anyone",
         }
 
-    def put(self, bucket: str, name: str, data: bytes) -> dict[str, Any]:
+    def put(self, bucket: str, name: str, data: bytes, age: float = 0) -> dict[str, Any]:
+        """Writes an object, as if so many seconds ago."""
         with self.lock:
             self._generation += 1
-            updated = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
+            updated = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - age))
             self.objects[bucket][name] = _Object(data, self._generation, updated)
             self.writes.append(name)
             return self.resource(bucket, name)

@@ -34,7 +34,7 @@ _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PYTHON = ("python", ".venv/bin/python")
 _PIP = ("pip", ".venv/bin/pip")
 # Of the user's own shell, or of the user's own cluster.
-_OTHERS = ("source", "cd", "git", "srun", "gcloud")
+_OTHERS = ("source", "cd", "git", "srun", "gcloud", "export", "sudo", "tmux", "tensorboard")
 _CONFIG, _STUDY = "configs/celebamask_hq_d.py", "configs/studies/synthetic.py"
 
 
