@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import pathlib
+import secrets
 import socket
 import sys
 import threading
@@ -80,7 +81,7 @@ def locked(folder: Place, flag: str = "--workdir") -> Iterator[None]:
 @contextlib.contextmanager
 def _noted(path: Place, flag: str) -> Iterator[None]:
     """Holds a folder of a bucket by an object that says who does."""
-    note, own = places.Note(path), _this_process()
+    note, own = places.Note(path), _this_process() | {"key": secrets.token_hex(8)}
     for _ in range(_ATTEMPTS):
         if note.write(own):
             break

@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from faceparse_jax.checkpoints import store
+from faceparse_jax.data import reader
 from faceparse_jax.errors import InputError
 from faceparse_jax.runtime import lock, places
 from faceparse_jax.runtime.lock import locked
@@ -40,7 +42,7 @@ from tests.support.studies import tiny_study
 def get_config():
     c = tiny_study("gs://faces/prepared")
     c.arms, c.conditions, c.seeds = c.arms[:1], c.conditions[:1], (0,)
-    c.scores, c.baselines = c.scores[:1], ()
+    c.scores, c.baselines = (("rgb", "f1/mean"),), ()
     return c
 """
 
@@ -224,20 +226,22 @@ def test_a_study_on_a_bucket(fake, config, tmp_path):
     words = ("--mode=study", "--config", study, "--workdir", "gs://faces/study")
     main(fake, *words)
     files = fake.files("faces/study/")
-    assert b"| RGB" in files["faces/study/tables.md"]
+    assert b"## f1/mean" in files["faces/study/tables.md"]
     assert {"results.csv", "record.json", "plot.png"} <= {n.split("/")[2] for n in files}
     assert "1 runs, 0 to do" in main(fake, *words)
 
 
-def test_a_build_onto_a_bucket_is_that_onto_a_disk(fake, data_dir):
+def test_a_build_onto_a_bucket_is_that_onto_a_disk(fake, tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
     words = ("--name=synthetic_heads", "--config=tiny", "--data_dir=gs://faces/built")
     command(fake, "tfds_builders.build", *words)
-    built = fake.files("faces/built/synthetic_heads/tiny/")
-    own = {p.name: p.read_bytes() for p in data_dir.rglob("tiny/*/*") if p.is_file()}
-    assert {name.rpartition("/")[2] for name in built} == own.keys()
-    for name, data in built.items():
-        if "tfrecord" in name:
-            assert data == own[name.rpartition("/")[2]]
+    command(fake, "tfds_builders.build", *words[:2], f"--data_dir={here}")
+    fetch(fake, "built", there)
+    opened = [reader.open("tfds", "synthetic_heads", "tiny", "test", d, 64) for d in (here, there)]
+    assert opened[0].split.fingerprint == opened[1].split.fingerprint
+    for one, other in zip(*(of.evaluate(4) for of in opened), strict=True):
+        for key, values in one.items():
+            np.testing.assert_array_equal(values, other[key])
     assert "already prepared" in command(fake, "tfds_builders.build", *words)
 
 
@@ -264,11 +268,22 @@ def test_what_a_bucket_denies_is_one_sentence(fake, config, address, missing, sa
     assert fake.files() == before
 
 
-@pytest.mark.parametrize(("module", "extra"), [("tensorflow", "data"), ("google", "bucket")])
+@pytest.mark.parametrize(("module", "extra"), [("tensorflow", "data"), ("google.cloud", "bucket")])
 def test_a_missing_library_is_named(module, extra, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(InputError, match=rf"faceparse_jax\[{extra}\]"):
         places.place(f"gs://without_{module}/run", "--workdir")
+
+
+def test_what_fails_later_is_one_sentence_too(run):
+    from etils import epath
+    from google.api_core.exceptions import Forbidden
+
+    with pytest.raises(InputError, match="gs://faces/runs/one: found 403 denied"):  # noqa: SIM117
+        with store.told_full_disk(epath.Path(run)):
+            raise Forbidden("denied")
+    with pytest.raises(ValueError, match="denied"), store.told_full_disk(epath.Path(run)):
+        raise ValueError("denied")
 
 
 @pytest.fixture
