@@ -275,14 +275,15 @@ def test_a_missing_library_is_named(module, extra, monkeypatch):
         places.place(f"gs://without_{module}/run", "--workdir")
 
 
-def test_what_fails_later_is_one_sentence_too(run):
+def test_what_fails_later_is_one_sentence_too():
     from etils import epath
     from google.api_core.exceptions import Forbidden
 
-    with pytest.raises(InputError, match="gs://faces/runs/one: found 403 denied"):  # noqa: SIM117
-        with store.told_full_disk(epath.Path(run)):
-            raise Forbidden("denied")
-    with pytest.raises(ValueError, match="denied"), store.told_full_disk(epath.Path(run)):
+    run = epath.Path("gs://faces/run")
+    says = "gs://faces/run: found 403 denied, expected a bucket that answers"
+    with pytest.raises(InputError, match=says), store.told_full_disk(run):
+        raise Forbidden("denied")
+    with pytest.raises(ValueError, match="denied"), store.told_full_disk(run):
         raise ValueError("denied")
 
 

@@ -53,8 +53,8 @@ def _predict(name, says, *words, make=nothing):
     return Case(f"prediction: {name}", "prediction", make, words, says)
 
 
-def _bucket(name, says, *command):
-    return Case(f"bucket: {name}", "bucket", nothing, command, says)
+def _bucket(name, says, *command, make=nothing):
+    return Case(f"bucket: {name}", "bucket", make, command, says)
 
 
 STUDY = """
@@ -337,7 +337,7 @@ CASES = [
     _bucket("photographs on it", "gcloud storage cp", MAIN, "--mode=predict", "--workdir={run}",
             "--image=gs://faces/photos", "--out={folder}/out"),
     _bucket("predictions onto it", "gcloud storage cp", MAIN, "--mode=predict", "--workdir={run}",
-            "--image={run}", "--out=gs://faces/out"),
+            "--image={folder}/a.png", "--out=gs://faces/out", make=files(a_png=PHOTO)),
     _bucket("synthetic heads onto it", "gcloud storage cp", "faceparse_jax.data.synthetic.export",
             "--out=gs://faces/heads"),
 ]  # fmt: skip
