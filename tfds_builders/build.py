@@ -128,7 +128,9 @@ def build(
     """
     builder_cls = builder_class(name)
     _check_config(builder_cls, name, config)
-    data_dir = places.absolute(places.place(data_dir, "--data_dir", writes=True))
+    data_dir = places.place(data_dir, "--data_dir", writes=True)
+    if not places.on_bucket(data_dir):
+        data_dir = data_dir.absolute()
     manual_dir = machine.expanded(manual_dir).absolute() if manual_dir else None
     builder = _open_builder(builder_cls, config, data_dir)
     folder = data_dir / builder.data_path.relative_to(data_dir)

@@ -101,7 +101,7 @@ def _manager(directory: Place, keep: int, read_only: bool):
     options = ocp.CheckpointManagerOptions(
         max_to_keep=None if read_only else keep, read_only=read_only, create=not read_only
     )
-    return ocp.CheckpointManager(places.absolute(directory), options=options)
+    return ocp.CheckpointManager(places.resolved(directory), options=options)
 
 
 def _inference(state: TrainState) -> dict:
@@ -352,7 +352,7 @@ def load_inference(workdir: Place, like: Any, which: str = "best") -> dict[str, 
     meta = read_meta(workdir, which)
     step = int(meta["step"])
     folder = workdir / "checkpoints" / which / str(step)
-    folder = places.absolute(saved_steps(workdir, which).get(step, folder))
+    folder = places.resolved(saved_steps(workdir, which).get(step, folder))
     # By what was written, not by what is there: a lost average must not pass unnoticed.
     written = meta.get("sha256") or {path.name: "" for path in folder.iterdir()}
     source = folder / ("average" if "average" in written else "inference")

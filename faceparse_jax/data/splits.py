@@ -89,7 +89,7 @@ def prepared_configs(name: str, data_dir: str | os.PathLike) -> list[str]:
 
 def _not_prepared(root: Place, expected: str, command: str) -> InputError:
     return InputError(
-        str(places.absolute(root)),
+        str(root if places.on_bucket(root) else root.absolute()),
         "no prepared dataset",
         expected,
         f"{command}; or, where it lies elsewhere, --config.data.data_dir=FOLDER to train, the same "

@@ -110,10 +110,10 @@ def _renew(note: places.Note, own: dict[str, Any], path: Place, done: threading.
     """Says each minute that this process lives, and ends it where another one has its place."""
     while not done.wait(_RENEWED_EACH):
         try:
-            mine = note.write(own)
+            found = None if note.write(own) else note.read()
         except Exception:  # the network fails; the bucket is asked again in a minute
             continue
-        if not mine and (found := note.read()) and _holder(found[0]) != own:
+        if found and _holder(found[0]) != own:
             print(
                 f"error: {path}: found the lock of another process, expected this one's, which "
                 f"was not heard of for {_GIVEN_UP_AFTER} s; next: leave the run to that process",

@@ -63,9 +63,9 @@ def place(path: str | os.PathLike, what: str, writes: bool = False) -> Place:
     return epath.Path(address)
 
 
-def absolute(path: Place) -> Place:
-    """A path from the root; one on a bucket is that already, though epath would change it."""
-    return path if on_bucket(path) else path.absolute()
+def resolved(path: Place) -> Place:
+    """A path from the root without links; epath would take one on a bucket for a relative path."""
+    return path if on_bucket(path) else path.resolve()
 
 
 def size(path: Place) -> int:

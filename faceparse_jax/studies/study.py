@@ -104,7 +104,7 @@ def _resolved(run: Run) -> Config:
     """The run's config, with a folder for the arm whose translator it uses."""
     if run.teacher is None:
         return run.config
-    return run.config.replaced(train={"translator_from": str(places.absolute(run.teacher.folder))})
+    return run.config.replaced(train={"translator_from": str(places.resolved(run.teacher.folder))})
 
 
 def _routes(run: Run) -> list[str]:
