@@ -11,11 +11,12 @@ A batch is ``image`` u8 [b h w 3], ``depth`` u8 or u16 [b h w 1], ``label`` u8 [
 """
 
 import collections
+import contextlib
 import itertools
 import struct
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -26,6 +27,10 @@ from faceparse_jax.labels import IGNORE
 from faceparse_jax.runtime import machine
 
 Batch = dict[str, Any]
+Item = TypeVar("Item")
+
+AHEAD = 2
+"""How many batches lie ready for the devices, and how many steps wait there."""
 
 ORIGINAL = -1
 """As the size of labels: every label has its own, on a canvas that holds the whole batch's."""
@@ -68,6 +73,31 @@ def ahead(function: Callable, items: Iterable, count: int) -> Iterator:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
+
+
+@contextlib.contextmanager
+def drawn_ahead(items: Iterator[Item]) -> Iterator[Iterator[Item]]:
+    """Passes on items that a thread of its own draws, from now on and up to `AHEAD` ahead.
+
+    What drawing raises is raised where that item is asked for. The thread ends with the context.
+    """
+    end: Any = object()
+    thread = ThreadPoolExecutor(1, "drawn_ahead")
+
+    def draw():
+        return thread.submit(next, items, end)
+
+    waiting = collections.deque(draw() for _ in range(AHEAD))
+
+    def drawn():
+        while (item := waiting.popleft().result()) is not end:
+            waiting.append(draw())
+            yield item
+
+    try:
+        yield drawn()
+    finally:
+        thread.shutdown(cancel_futures=True)
 
 
 def grouped(rows: Iterator[Batch], count: int) -> Iterator[Batch]:

@@ -1,16 +1,17 @@
 """From batches to one summed confusion matrix per route, and from there to numbers."""
 
+import collections
 import csv
 import functools
 import io
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from faceparse_jax.data.batches import Batch
+from faceparse_jax.data.batches import AHEAD, Batch, drawn_ahead
 from faceparse_jax.data.splits import Split
 from faceparse_jax.evaluation import boundaries, metrics
 from faceparse_jax.evaluation.scoring import Scoring, eval_step
@@ -21,6 +22,7 @@ from faceparse_jax.models.system import System
 from faceparse_jax.runtime import places, progress, sharding
 from faceparse_jax.runtime.places import Place
 
+Item = TypeVar("Item")
 Counts = Mapping[str, Mapping[str, np.ndarray]]
 """By route: ``confusion`` [k k] and perhaps ``boundary`` [k 4]."""
 
@@ -54,7 +56,7 @@ def make_eval_step(system: System, scoring: Scoring, mesh: Mesh) -> Callable:
     )
 
 
-def shown(batches: Iterable[Batch], split: Split, batch: int) -> Iterable[Batch]:
+def shown(batches: Iterable[Item], split: Split, batch: int) -> Iterable[Item]:
     """The batches of a split; the process that prints says how far they are."""
     if not sharding.is_lead():
         return batches
@@ -62,9 +64,16 @@ def shown(batches: Iterable[Batch], split: Split, batch: int) -> Iterable[Batch]
 
 
 def count(
-    eval_step: Callable, variables: Variables, batches: Iterable[dict[str, np.ndarray]], mesh: Mesh
+    eval_step: Callable,
+    variables: Variables,
+    batches: Iterator[Batch],
+    mesh: Mesh,
+    shown: Callable[[Iterable], Iterable] = iter,
 ) -> tuple[Counts, dict[str, int]]:
-    """Sums counts over batches, in int64 on the host.
+    """Sums counts over batches, in int64 on the host, while the devices work on the next ones.
+
+    Args:
+        shown: passes on what comes, and may say how much of it came.
 
     Returns:
         By route what `scoring.eval_step` counts, and how many examples there were:
@@ -72,11 +81,25 @@ def count(
     """
     totals: dict[str, Any] = {}
     examples = {"all": 0, "with_depth": 0}
-    for batch in batches:
-        examples["all"] += int(batch["mask"].sum())
-        examples["with_depth"] += int((batch["mask"] & batch["has_depth"]).sum())
+
+    def place(batch):
         inputs = {k: v for k, v in batch.items() if k != "index"}
-        counts = eval_step(variables, sharding.shard_padded(inputs, mesh))
+        there = {"all": batch["mask"], "with_depth": batch["mask"] & batch["has_depth"]}
+        numbers = {name: int(rows.sum()) for name, rows in there.items()}
+        return numbers, sharding.shard_padded(inputs, mesh)
+
+    def counted():
+        # The counts of a batch are fetched when later ones have been begun.
+        waiting: collections.deque = collections.deque()
+        with drawn_ahead(map(place, batches)) as placed:
+            for numbers, inputs in placed:
+                waiting.append((numbers, eval_step(variables, inputs)))
+                if len(waiting) > AHEAD:
+                    yield waiting.popleft()
+        yield from waiting
+
+    for numbers, counts in shown(counted()):
+        examples = {name: number + numbers[name] for name, number in examples.items()}
         counts = jax.tree.map(lambda x: x.astype(np.int64), jax.device_get(counts))
         totals = jax.tree.map(np.add, totals, counts) if totals else counts
     if jax.process_count() > 1:

@@ -225,7 +225,8 @@ def _evaluate_split(
     if sharding.is_lead():
         progress.compiling(f"the evaluation of {scored.name}")
     eval_step = make_eval_step(run.system, how, mesh)
-    counts, examples = count(eval_step, variables, shown(batches(), split, config.eval.batch), mesh)
+    tell = functools.partial(shown, split=split, batch=config.eval.batch)
+    counts, examples = count(eval_step, variables, batches(), mesh, tell)
     record = {
         "config": config.to_dict(),
         "seed": run.meta["seed"],

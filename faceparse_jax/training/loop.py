@@ -1,5 +1,6 @@
 """The training run, read top to bottom."""
 
+import collections
 import contextlib
 import functools
 import sys
@@ -15,6 +16,7 @@ from faceparse_jax.checkpoints.run_config import differing, stored
 from faceparse_jax.checkpoints.state import TrainState
 from faceparse_jax.checkpoints.store import Checkpoints, name_whole, saved_steps
 from faceparse_jax.config import Config, Configs
+from faceparse_jax.data.batches import AHEAD, drawn_ahead
 from faceparse_jax.errors import InputError, Stopped
 from faceparse_jax.evaluation import counting
 from faceparse_jax.evaluation.pictures import examples_picture
@@ -124,27 +126,34 @@ def _train(job: Job, workdir: Place) -> dict[str, float]:
     train_step = job.train_step()
     eval_step = counting.make_eval_step(job.system, Scoring(scheme.num_classes), mesh)
     show = jax.jit(functools.partial(predict, system=job.system))
-    batches = job.train_batches(start)
+    placed = (
+        (example_rows(batch), sharding.shard(training_inputs(batch), mesh))
+        for batch in job.train_batches(start)
+    )
 
     # 4. The loop. Numbers leave the device where something is written only.
     key = job.key()
     last_scores: dict[str, float] = {}
     watch = Watch(workdir, job.data.ids_of, lead)
     tally = Tally(scheme.classes, meta.get("seen"))
+    in_flight: collections.deque[jax.Array] = collections.deque()
     with (
         contextlib.ExitStack() as trained,
         checkpoints,
         Logs(workdir, total, start_step=start, lead=lead) as logs,
+        drawn_ahead(placed) as batches,
     ):
         for number in range(start + 1, total + 1):
-            batch = next(batches)
-            inputs = sharding.shard(training_inputs(batch), mesh)
+            rows_of_split, inputs = next(batches)
             with logs.compiling("the training step"), jax.transfer_guard("disallow"):
                 state, scalars = train_step(state, inputs, key)
             if number == start + 1:  # compiled; until here a signal loses nothing
                 trained.enter_context(interrupts.held())
             tally.add(scalars.pop("seen"))
-            watch.add(number, scalars, example_rows(batch))
+            watch.add(number, scalars, rows_of_split)
+            in_flight.append(scalars["loss"])
+            if len(in_flight) > AHEAD:
+                jax.block_until_ready(in_flight.popleft())
 
             if number == start + 1:
                 since, since_step = time.monotonic(), number - 1
@@ -165,11 +174,13 @@ def _train(job: Job, workdir: Place) -> dict[str, float]:
             evaluated = number % config.eval.every == 0 or number == total
             if evaluated:
                 watch.look()
-                shown = counting.shown(
-                    job.validation_batches(), job.validation.split, config.eval.batch
+                shown = functools.partial(
+                    counting.shown, split=job.validation.split, batch=config.eval.batch
                 )
                 with logs.compiling("the evaluation"):
-                    counts, _ = counting.count(eval_step, state.variables(), shown, mesh)
+                    counts, _ = counting.count(
+                        eval_step, state.variables(), job.validation_batches(), mesh, shown
+                    )
                 last_scores = counting.scalars(counts, scheme)
                 logs.scalars(number, last_scores)
                 if best := _better(job, meta["best"], last_scores, number):
@@ -179,7 +190,7 @@ def _train(job: Job, workdir: Place) -> dict[str, float]:
                 with logs.compiling("the prediction for pictures"):
                     picture = _picture(job, show, state)
                 logs.pictures(number, "examples", picture)
-            # Saved before the next batch is drawn, so that step and data agree.
+            # Step and data agree, since the batches are a function of the step.
             stop = signal_at(number)
             if number % config.checkpoint.every == 0 or number == total or stop:
                 watch.look()

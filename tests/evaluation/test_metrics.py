@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, jaccard_score
 
-from faceparse_jax.evaluation import metrics
+from faceparse_jax.data.batches import AHEAD
+from faceparse_jax.evaluation import counting, metrics
 from faceparse_jax.labels import CELEBAMASK_HQ, IGNORE, Scheme
 from faceparse_jax.runtime import sharding
 
@@ -62,6 +63,37 @@ def test_confusion_of_a_sharded_batch_is_the_same():
         out_shardings=sharding.replicated(mesh),
     )(batch)
     np.testing.assert_array_equal(counts, counted(label, prediction, mask))
+
+
+def test_counts_are_fetched_when_later_batches_have_been_begun(monkeypatch):
+    """Every batch counts, and the devices never wait for the numbers of the one before."""
+    label, prediction = random_maps(3, K, (4 * 7, 6, 5))
+    has_depth = np.arange(4 * 7) % 3 > 0
+    rows = {"label": label, "image": prediction, "has_depth": has_depth, "index": np.arange(28)}
+    rows["mask"] = np.arange(28) < 26
+    mesh, waiting = sharding.make_mesh(2), []
+    step = jax.jit(lambda _, b: metrics.confusion(b["label"], b["image"], K, b["mask"]))
+
+    def eval_step(variables, batch):
+        waiting.append(step(variables, batch))
+        assert len(waiting) <= AHEAD + 1
+        return {"rgb": {"confusion": waiting[-1]}}
+
+    def fetch(counts, get=jax.device_get):
+        assert counts["rgb"]["confusion"] is waiting.pop(0)
+        in_flight.append(len(waiting))
+        return get(counts)
+
+    in_flight = []
+    monkeypatch.setattr(jax, "device_get", fetch)
+    batches = ({k: v[i : i + 4].copy() for k, v in rows.items()} for i in range(0, 28, 4))
+    found, examples = counting.count(eval_step, {}, batches, mesh)
+    monkeypatch.undo()
+    assert in_flight == [AHEAD] * (7 - AHEAD) + list(range(AHEAD))[::-1]
+    np.testing.assert_array_equal(
+        found["rgb"]["confusion"], counted(label, prediction, rows["mask"])
+    )
+    assert examples == {"all": 26, "with_depth": int(has_depth[:26].sum())}
 
 
 def test_scores_equal_scikit_learn():
