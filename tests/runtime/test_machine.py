@@ -2,6 +2,8 @@
 
 import os
 import pwd
+import subprocess
+import sys
 
 import pytest
 
@@ -120,6 +122,13 @@ def test_without_a_home_there_is_no_cache_and_no_folder_of_its_sign(environment,
     machine.set_environment()
     assert os.path.isabs(environment["KERAS_HOME"])
     assert "JAX_COMPILATION_CACHE_DIR" not in environment
+
+
+def test_tensorflow_comes_without_keras(environment):
+    machine.set_environment()
+    look = "import sys, tensorflow; print('keras' in sys.modules, 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert done.stdout == "False True\n"
 
 
 def test_the_oldest_of_too_many_programs_go(environment, tmp_path, monkeypatch):
