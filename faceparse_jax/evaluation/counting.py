@@ -52,7 +52,7 @@ def make_eval_step(system: System, scoring: Scoring, mesh: Mesh) -> Callable:
     return jax.jit(
         functools.partial(eval_step, system=system, scoring=scoring),
         in_shardings=(whole, sharding.by_row(mesh)),
-        out_shardings=whole,
+        out_shardings=(whole, sharding.by_row(mesh)),
     )
 
 
@@ -93,7 +93,8 @@ def count(
         waiting: collections.deque = collections.deque()
         with drawn_ahead(map(place, batches)) as placed:
             for numbers, inputs in placed:
-                waiting.append((numbers, eval_step(variables, inputs)))
+                counts, _ = eval_step(variables, inputs)
+                waiting.append((numbers, counts))
                 if len(waiting) > AHEAD:
                     yield waiting.popleft()
         yield from waiting

@@ -15,7 +15,7 @@ from faceparse_jax.checkpoints.run_config import with_overrides
 from faceparse_jax.checkpoints.trained import load_trained
 from faceparse_jax.config import Config, Configs
 from faceparse_jax.data import overlap, reader
-from faceparse_jax.data.batches import ORIGINAL, Batch
+from faceparse_jax.data.batches import ORIGINAL
 from faceparse_jax.data.splits import Split, prepared_configs
 from faceparse_jax.errors import InputError
 from faceparse_jax.evaluation import boundaries, metrics
@@ -27,10 +27,9 @@ from faceparse_jax.evaluation.counting import (
     shown,
     write_confusion,
 )
-from faceparse_jax.evaluation.pictures import examples_picture, write_picture
+from faceparse_jax.evaluation.pictures import first_examples, training_picture, write_picture
 from faceparse_jax.evaluation.scoring import Scoring
-from faceparse_jax.labels import IGNORE, Scheme
-from faceparse_jax.models.inference import predict
+from faceparse_jax.labels import Scheme
 from faceparse_jax.runtime import interrupts, places, progress, provenance, records, sharding
 from faceparse_jax.runtime.places import Place
 
@@ -153,19 +152,6 @@ def evaluate_run(
     return scores
 
 
-def _first(batches: Iterator[Batch], count: int) -> Batch:
-    """The first examples of a split, their labels on one canvas."""
-    heads: list[Batch] = []
-    while sum(len(head["mask"]) for head in heads) < count and (head := next(batches, None)):
-        heads.append({key: value[head["mask"]] for key, value in head.items()})
-    sides = np.max([head["label"].shape[1:3] for head in heads], axis=0)
-    for head in heads:
-        grown = [(0, big - own) for big, own in zip(sides, head["label"].shape[1:3], strict=True)]
-        around = [(0, 0), *grown]
-        head["label"] = np.pad(head["label"], around, constant_values=IGNORE)
-    return {key: np.concatenate([head[key] for head in heads])[:count] for key in heads[0]}
-
-
 def _settings(config: Config, own: Config) -> str:
     """The settings of an evaluation that change its scores and are not the run's own."""
     told = []
@@ -245,14 +231,13 @@ def _evaluate_split(
         "libraries": provenance.libraries(),
     }
     scores = result(counts, scheme, record)
+    head, said = first_examples(eval_step, variables, batches(), mesh, config.eval.pictures)
     if sharding.is_lead():
         with interrupts.held():
             _keep(target.parent, scores)  # first, whatever becomes of standard output
         print(summary(record, scores, scheme))
-        head = _first(batches(), config.eval.pictures)
-        show = jax.jit(functools.partial(predict, system=run.system))
-        progress.compiling("the prediction for the picture")
-        picture = examples_picture(show, run.variables, head, run.scheme, split.scheme)
+        rows = config.eval.pictures
+        picture = training_picture(head, said, run.scheme, rows, split.scheme)
         with interrupts.held():
             records.write(target.with_name(f"{target.name}.json"), scores)
             for route, counted in counts.items():

@@ -1,18 +1,19 @@
 """Examples of a batch beside their truth and every prediction, as one picture."""
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import jax
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Bool
 from PIL import Image
 
+from faceparse_jax.data.batches import Batch
 from faceparse_jax.images.draw import Picture, colour_depth, colourise, contact_sheet, resized
-from faceparse_jax.labels import Scheme
+from faceparse_jax.labels import IGNORE, Scheme
 from faceparse_jax.models.inference import Variables
 from faceparse_jax.models.routes import ROUTES
-from faceparse_jax.runtime import places
+from faceparse_jax.runtime import places, sharding
 from faceparse_jax.runtime.places import Place
 
 
@@ -23,17 +24,43 @@ def write_picture(path: Place, picture: Picture) -> None:
     places.write(path, file.getvalue())
 
 
-def examples_picture(
-    predict: Callable,
-    variables: Variables,
-    batch: Mapping[str, np.ndarray],
-    scheme: Scheme,
-    truth_scheme: Scheme | None = None,
-) -> Picture:
-    """Image, depth, truth and every prediction of a few examples, side by side."""
-    inputs = {k: batch[k] for k in ("image", "depth", "has_depth")}
-    out = jax.device_get(predict(variables, inputs))
-    return training_picture(batch, out, scheme, len(batch["mask"]), truth_scheme)
+def first_examples(
+    eval_step: Callable, variables: Variables, batches: Iterator[Batch], mesh: Mesh, count: int
+) -> tuple[Batch, dict[str, np.ndarray]]:
+    """The first examples of this host, and what the networks say of them.
+
+    Every process calls it. It takes the program that counts, since another would have to be
+    compiled.
+
+    Args:
+        eval_step: of `counting.make_eval_step`.
+        batches: this host's rows of a split.
+        count: at most so many examples.
+
+    Returns:
+        Their rows, the labels on one canvas, and their label maps and translated depth as
+        `scoring.eval_step` gives them.
+    """
+    heads: list[Batch] = []
+    said: list[dict[str, np.ndarray]] = []
+    for batch in batches:
+        inputs = {key: value for key, value in batch.items() if key != "index"}
+        _, maps = eval_step(variables, sharding.shard_padded(inputs, mesh))
+        keep = np.flatnonzero(batch["mask"])
+        heads.append({key: value[keep] for key, value in batch.items()})
+        said.append({key: value[keep] for key, value in sharding.own_rows(maps).items()})
+        if len(heads) * len(batch["mask"]) >= count:  # at the same batch on every host
+            break
+    sides = np.max([head["label"].shape[1:3] for head in heads], axis=0)
+    for head in heads:
+        grown = [(0, big - own) for big, own in zip(sides, head["label"].shape[1:3], strict=True)]
+        around = [(0, 0), *grown]
+        head["label"] = np.pad(head["label"], around, constant_values=IGNORE)
+    return _joined(heads, count), _joined(said, count)
+
+
+def _joined(parts: Sequence[Mapping[str, np.ndarray]], count: int) -> dict[str, np.ndarray]:
+    return {key: np.concatenate([part[key] for part in parts])[:count] for key in parts[0]}
 
 
 def training_picture(
@@ -48,7 +75,7 @@ def training_picture(
     Args:
         batch: ``image`` u8 [b h w 3], ``depth`` u8 [b h w 1], ``has_depth`` [b] and
             ``label`` u8 [b hl wl]; rows outside ``mask`` [b] are left out.
-        out: of `models.inference.predict`: probabilities [b h w k] by route, and ``translated``.
+        out: of `scoring.eval_step`: label maps [b h w] by route, and ``translated``.
         scheme: of the predictions.
         rows: at most so many examples.
         truth_scheme: of the labels; None for `scheme`.
@@ -83,7 +110,7 @@ def training_picture(
         if route == "fusion" and "translated" in out:
             columns["translated depth"] = depths(out["translated"])
         if route in out:
-            columns[told.column] = labels(out[route].argmax(-1).astype(np.uint8))
+            columns[told.column] = labels(out[route])
             if route == "depth":
                 columns[told.column] = _where(has_depth, columns[told.column])
     captions = [f"#{index}" for index in batch["index"]] if "index" in batch else None

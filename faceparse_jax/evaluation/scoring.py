@@ -59,8 +59,8 @@ def resize_within(
 
 def eval_step(
     variables: Variables, batch: dict[str, Array], *, system: System, scoring: Scoring
-) -> dict[str, dict[str, Array]]:
-    """Counts of every route over the valid rows of a batch.
+) -> tuple[dict[str, dict[str, Array]], dict[str, Array]]:
+    """Counts of every route over the valid rows of a batch, and what there is to look at.
 
     Probabilities are brought to the counted classes, then to the label's grid, before the
     argmax. The route ``depth`` counts only the rows that have depth.
@@ -71,7 +71,9 @@ def eval_step(
 
     Returns:
         By route: ``confusion`` [k k] (see `metrics.confusion`) and, where it is asked
-        for, ``boundary`` [k 4] (see `boundaries.counts`).
+        for, ``boundary`` [k 4] (see `boundaries.counts`). By route the label map on the grid of
+        the networks and in their classes, u8 [b h w]; under ``translated`` the translated depth,
+        u8 [b h w 1].
     """
     label, mask = batch["label"], batch["mask"]
     inputs = {k: batch[k] for k in ("image", "depth", "has_depth")}
@@ -83,10 +85,10 @@ def eval_step(
         table = np.full(256, IGNORE, np.uint8)
         table[: len(scoring.label_table)] = scoring.label_table
         label = jnp.asarray(table)[label]
+    maps = {name: out.pop(name) for name in ("translated",) if name in out}
     counts = {}
     for name, probabilities in out.items():
-        if name == "translated":
-            continue
+        maps[name] = jnp.argmax(probabilities, axis=-1).astype(jnp.uint8)
         rows = mask & batch["has_depth"] if name == "depth" else mask
         if scoring.class_table:
             # A product with 0 and 1: probabilities of classes that merge are summed.
@@ -107,4 +109,4 @@ def eval_step(
             counts[name]["boundary"] = boundaries.counts(
                 label, prediction, scoring.num_classes, rows, scoring.boundary_tolerance
             )
-    return counts
+    return counts, maps

@@ -68,6 +68,16 @@ def shard(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(rows, x), batch)
 
 
+def own_rows(tree: PyTree) -> PyTree:
+    """This host's rows of global arrays that are split as `shard` splits them."""
+
+    def rows(x):
+        shards = sorted(x.addressable_shards, key=lambda part: part.index[0].start or 0)
+        return np.concatenate(jax.device_get([part.data for part in shards]))
+
+    return jax.tree.map(rows, tree)
+
+
 def shard_padded(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """As `shard`, the last row repeated up to a multiple of this host's devices.
 

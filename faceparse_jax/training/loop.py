@@ -6,6 +6,7 @@ import functools
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -19,22 +20,22 @@ from faceparse_jax.config import Config, Configs
 from faceparse_jax.data.batches import AHEAD, drawn_ahead
 from faceparse_jax.errors import InputError, Stopped
 from faceparse_jax.evaluation import counting
-from faceparse_jax.evaluation.pictures import examples_picture
+from faceparse_jax.evaluation.pictures import first_examples, training_picture
 from faceparse_jax.evaluation.scoring import Scoring
-from faceparse_jax.models.inference import predict
 from faceparse_jax.runtime import hosts, interrupts, records, sharding
 from faceparse_jax.runtime.command_line import COMMAND
 from faceparse_jax.runtime.lock import locked
 from faceparse_jax.runtime.places import Place
 from faceparse_jax.training.guard import NON_FINITE, Watch, signal_at
 from faceparse_jax.training.logs import Logs, last_step
-from faceparse_jax.training.setup import Job, accept, example_rows, training_inputs
+from faceparse_jax.training.setup import Job, accept
 from faceparse_jax.training.tally import Tally
 
 # Keys that may change between the runs of one workdir: they do not touch the training.
 FREE_KEYS = ("eval.", "log.", "checkpoint.", "devices", "data.data_dir")
 # The schedule by which a longer run begins as a shorter one does.
 _OF_NO_TOTAL = "constant"
+_SHOWN = 4
 
 
 def check_workdir(workdir: Place, config: dict[str, Any]) -> None:
@@ -113,8 +114,9 @@ def _train(job: Job, workdir: Place) -> dict[str, float]:
 
     # 2. State: fresh, or the latest one in the workdir.
     checkpoints = Checkpoints(workdir, config.checkpoint.keep)
-    state, meta = job.begin(checkpoints)
-    start = int(state.step)
+    found = job.resume(checkpoints)
+    start = int(found[0].step) if found else 0
+    translator = None if found else job.translator()
     _claim(workdir, config, start, lead)
     if start == total:
         with checkpoints:
@@ -122,35 +124,34 @@ def _train(job: Job, workdir: Place) -> dict[str, float]:
                 print(_finished(workdir, config), file=sys.stderr)
         return {}
 
-    # 3. One jitted step.
-    train_step = job.train_step()
-    eval_step = counting.make_eval_step(job.system, Scoring(scheme.num_classes), mesh)
-    show = jax.jit(functools.partial(predict, system=job.system))
-    placed = (
-        (example_rows(batch), sharding.shard(training_inputs(batch), mesh))
-        for batch in job.train_batches(start)
-    )
-
-    # 4. The loop. Numbers leave the device where something is written only.
     key = job.key()
+    eval_step = counting.make_eval_step(job.system, Scoring(scheme.num_classes), mesh)
     last_scores: dict[str, float] = {}
     watch = Watch(workdir, job.data.ids_of, lead)
-    tally = Tally(scheme.classes, meta.get("seen"))
     in_flight: collections.deque[jax.Array] = collections.deque()
     with (
         contextlib.ExitStack() as trained,
         checkpoints,
         Logs(workdir, total, start_step=start, lead=lead) as logs,
-        drawn_ahead(placed) as batches,
+        ThreadPoolExecutor(1, "compiling") as thread,
+        drawn_ahead(job.train_inputs(start)) as batches,
     ):
+        # 3. One jitted step, compiled while the state and the first batches are made.
+        with logs.compiling("the training step"):
+            compiled = thread.submit(job.compiled_step)
+            state, meta = found or job.fresh(translator)
+            train_step = compiled.result()
+        tally = Tally(scheme.classes, meta.get("seen"))
+
+        # 4. The loop. Numbers leave the device where something is written only.
         for number in range(start + 1, total + 1):
-            rows_of_split, inputs = next(batches)
-            with logs.compiling("the training step"), jax.transfer_guard("disallow"):
+            examples, inputs = next(batches)
+            with jax.transfer_guard("disallow"):
                 state, scalars = train_step(state, inputs, key)
-            if number == start + 1:  # compiled; until here a signal loses nothing
+            if number == start + 1:  # until here a signal loses nothing
                 trained.enter_context(interrupts.held())
             tally.add(scalars.pop("seen"))
-            watch.add(number, scalars, rows_of_split)
+            watch.add(number, scalars, examples)
             in_flight.append(scalars["loss"])
             if len(in_flight) > AHEAD:
                 jax.block_until_ready(in_flight.popleft())
@@ -186,9 +187,9 @@ def _train(job: Job, workdir: Place) -> dict[str, float]:
                 if best := _better(job, meta["best"], last_scores, number):
                     meta |= {"best": best, "seen": tally.record()}
                     checkpoints.save_best(state, meta)
-            if lead and (number % config.log.pictures_every == 0 or number == total):
-                with logs.compiling("the prediction for pictures"):
-                    picture = _picture(job, show, state)
+            if number % config.log.pictures_every == 0 or number == total:
+                with logs.compiling("the evaluation"):
+                    picture = _picture(job, eval_step, state)
                 logs.pictures(number, "examples", picture)
             # Step and data agree, since the batches are a function of the step.
             stop = signal_at(number)
@@ -237,12 +238,11 @@ def _better(
     return None
 
 
-def _picture(job: Job, show: Callable, state: TrainState) -> UInt8[np.ndarray, "h w 3"]:
+def _picture(job: Job, eval_step: Callable, state: TrainState) -> UInt8[np.ndarray, "h w 3"]:
     """The first validation examples and what the networks say of them."""
-    examples = {key: value[:4] for key, value in next(job.validation_batches()).items()}
-    # From the host: this process computes by itself, apart from the others.
-    variables = jax.device_get(state.variables())
-    return examples_picture(show, variables, examples, job.data.split.scheme)
+    batches, variables = job.validation_batches(), state.variables()
+    head, said = first_examples(eval_step, variables, batches, job.mesh, _SHOWN)
+    return training_picture(head, said, job.data.split.scheme, _SHOWN)
 
 
 def _finished(workdir: Place, config: Config) -> str:

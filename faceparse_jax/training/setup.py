@@ -16,7 +16,7 @@ from faceparse_jax.checkpoints.state import TrainState
 from faceparse_jax.checkpoints.store import Checkpoints, Meta, read_meta
 from faceparse_jax.checkpoints.trained import load_trained
 from faceparse_jax.config import Config, Configs, parse
-from faceparse_jax.data import augment, reader
+from faceparse_jax.data import augment, batches, reader
 from faceparse_jax.data.augment import Augment
 from faceparse_jax.data.batches import Batch
 from faceparse_jax.data.order import Order, Scarcity
@@ -59,6 +59,11 @@ class Job:
         """This host's rows of the batches from `start_step` on."""
         return self.data.train(self.order, start_step)
 
+    def train_inputs(self, start_step: int) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+        """The same batches as the step takes them, on the devices, each with its `example_rows`."""
+        for batch in self.train_batches(start_step):
+            yield example_rows(batch), sharding.shard(training_inputs(batch), self.mesh)
+
     def validation_batches(self) -> Iterator[Batch]:
         """This host's rows of the validation split, once."""
         return self.validation.evaluate(
@@ -95,8 +100,8 @@ class Job:
 
         Prediction brings other kinds of depth to these levels.
         """
-        batches = itertools.islice(self.validation.evaluate(_LEVEL_ROWS), _LEVEL_BATCHES)
-        return levels_of(row[..., 0] for batch in batches for row in batch["depth"])
+        first = itertools.islice(self.validation.evaluate(_LEVEL_ROWS), _LEVEL_BATCHES)
+        return levels_of(row[..., 0] for batch in first for row in batch["depth"])
 
     def best_by(self) -> dict[str, Any]:
         """What the best checkpoint is chosen by."""
@@ -109,35 +114,21 @@ class Job:
             before: only checkpoints of steps below this one.
 
         Raises:
+            InputError: as `resume` and `translator`.
+        """
+        return self.resume(checkpoints, before) or self.fresh(self.translator())
+
+    def resume(
+        self, checkpoints: Checkpoints, before: int | None = None
+    ) -> tuple[TrainState, Meta] | None:
+        """The latest state of the run and its meta; None where there is none.
+
+        Raises:
             InputError: the run began with other data, or none of its checkpoints opens.
         """
-        config, whole = self.config, sharding.replicated(self.mesh)
-        init = functools.partial(
-            init_state,
-            system=self.system,
-            optimizer=self.optimizer,
-            size=config.augment.crop,
-            ema=config.train.ema > 0,
-        )
-        meta = {
-            "config": config.to_dict(),
-            "seed": config.seed,
-            "code_version": provenance.code_version(),
-            "libraries": provenance.libraries(),
-            "dataset": self.data.split.record()
-            | {"examples": dict(self.kept), "depth_levels": self.depth_levels()},
-            "best": None,
-            "seen": None,
-        }
-        key = jax.random.key(config.seed)
-        restored = checkpoints.restore(jax.eval_shape(init, key), self.mesh, before)
+        restored = checkpoints.restore(self._fresh_shapes, self.mesh, before)
         if restored is None:
-            # Runs once: compiling it with care would cost more than it saves.
-            options = {"xla_backend_optimization_level": "0"}
-            state = jax.jit(init, out_shardings=whole, compiler_options=options)(key)
-            if config.train.translator_from:
-                state = _with_translator(state, config.train.translator_from, self.mesh)
-            return state, meta
+            return None
         state, old = restored
         if old["dataset"]["fingerprint"] != self.data.split.fingerprint:
             raise InputError(
@@ -156,7 +147,78 @@ class Job:
         if best is not None and not checkpoints.has_best(best["step"]):
             print("note: the best checkpoint is chosen anew, since it is lost", file=sys.stderr)
             best = None
-        return state, meta | {"best": best, "seen": old.get("seen")}
+        return state, self._meta() | {"best": best, "seen": old.get("seen")}
+
+    def fresh(self, translator: Mapping[str, Any] | None) -> tuple[TrainState, Meta]:
+        """A fresh state, with the `translator` of another run where there is one, and its meta."""
+        state = self._init(self.key())
+        return state if translator is None else _with_translator(state, translator), self._meta()
+
+    def translator(self) -> Mapping[str, Any] | None:
+        """The translator of another run's last checkpoint; None where the config names no run.
+
+        Raises:
+            InputError: that run has no translator, or one of another form.
+        """
+        if not self.config.train.translator_from:
+            return None
+        workdir, shapes = self.config.train.translator_from, self._fresh_shapes
+        variables = load_trained(workdir, "last").variables.get("translator")
+        here = {name: getattr(shapes, name)["translator"] for name in ("params", "batch_stats")}
+        forms = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (variables, here)]
+        if forms[0] != forms[1]:
+            raise InputError(
+                f"config.train.translator_from {workdir}",
+                "no translator" if variables is None else "a translator of another form",
+                "one with this config's crop, size and model.translator_features",
+                "train it with the same config and --config.loss.translation=10 alone",
+            )
+        return sharding.replicate(variables, self.mesh)
+
+    def compiled_step(self) -> Callable:
+        """`train_step`, compiled before there is a state or a batch; any thread may call it."""
+        config, bits = self.config, self.data.split.depth_bits
+        batch = batches.empty(config.train.batch, config.data.size, bits)
+        if config.data.paired_rows:
+            batch["paired"] = batches.empty(config.data.paired_rows, config.data.size, bits)
+        step = self.train_step()
+        return step.lower(self._fresh_shapes, training_inputs(batch), _key_shape()).compile()
+
+    @functools.cached_property
+    def _init(self) -> Callable:
+        return jax.jit(
+            functools.partial(
+                init_state,
+                system=self.system,
+                optimizer=self.optimizer,
+                size=self.config.augment.crop,
+                ema=self.config.train.ema > 0,
+            ),
+            out_shardings=sharding.replicated(self.mesh),
+            # Runs once: compiling it with care would cost more than it saves.
+            compiler_options={"xla_backend_optimization_level": "0"},
+        )
+
+    @functools.cached_property
+    def _fresh_shapes(self) -> TrainState:
+        return jax.eval_shape(self._init, _key_shape())
+
+    def _meta(self) -> Meta:
+        """The meta of a run that begins."""
+        return {
+            "config": self.config.to_dict(),
+            "seed": self.config.seed,
+            "code_version": provenance.code_version(),
+            "libraries": provenance.libraries(),
+            "dataset": self.data.split.record()
+            | {"examples": dict(self.kept), "depth_levels": self.depth_levels()},
+            "best": None,
+            "seen": None,
+        }
+
+
+def _key_shape() -> jax.ShapeDtypeStruct:
+    return jax.eval_shape(lambda: jax.random.key(0))
 
 
 def init_state(
@@ -250,23 +312,8 @@ def example_rows(batch: Batch) -> np.ndarray:
     return np.concatenate([part["index"] for part in parts])
 
 
-def _with_translator(state: TrainState, workdir: str, mesh: Mesh) -> TrainState:
-    """The state with the translator of another run's last checkpoint.
-
-    Raises:
-        InputError: that run has no translator, or one of another form.
-    """
-    variables = load_trained(workdir, "last").variables.get("translator")
-    here = {"params": state.params["translator"], "batch_stats": state.batch_stats["translator"]}
-    shapes = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (variables, here)]
-    if shapes[0] != shapes[1]:
-        raise InputError(
-            f"config.train.translator_from {workdir}",
-            "no translator" if variables is None else "a translator of another form",
-            "one with this config's crop, size and model.translator_features",
-            "train it with the same config and --config.loss.translation=10 alone",
-        )
-    variables = sharding.replicate(variables, mesh)
+def _with_translator(state: TrainState, variables: Mapping[str, Any]) -> TrainState:
+    """The state with these parameters and batch statistics of the translator."""
     new = {
         name: getattr(state, name) | {"translator": variables[name]}
         for name in ("params", "batch_stats")

@@ -77,7 +77,7 @@ def test_counts_are_fetched_when_later_batches_have_been_begun(monkeypatch):
     def eval_step(variables, batch):
         waiting.append(step(variables, batch))
         assert len(waiting) <= AHEAD + 1
-        return {"rgb": {"confusion": waiting[-1]}}
+        return {"rgb": {"confusion": waiting[-1]}}, {}
 
     def fetch(counts, get=jax.device_get):
         assert counts["rgb"]["confusion"] is waiting.pop(0)

@@ -1,17 +1,19 @@
 """Examples beside their truth and every prediction."""
 
+import jax
 import numpy as np
 import pytest
 
-from faceparse_jax.evaluation.pictures import training_picture
-from faceparse_jax.labels import CELEBAMASK_HQ
+from faceparse_jax.evaluation.pictures import first_examples, training_picture
+from faceparse_jax.labels import CELEBAMASK_HQ, IGNORE
+from faceparse_jax.runtime import sharding
 
 
-def predicted(batch, size=32, classes=19):
-    probabilities = np.eye(classes, dtype=np.float32)[np.full((batch, size, size), 13)]
+def predicted(batch, size=32):
+    label = np.full((batch, size, size), 13, np.uint8)
     routes = ("rgb", "depth", "depth_translated", "fusion")
     translated = np.full((batch, size, size, 1), 77, np.uint8)
-    return dict.fromkeys(routes, probabilities) | {"translated": translated}
+    return dict.fromkeys(routes, label) | {"translated": translated}
 
 
 def examples(batch=3, size=32, label_size=64):
@@ -44,3 +46,24 @@ def test_training_picture_leaves_out_absent_columns():
     whole = training_picture(examples(), out, CELEBAMASK_HQ, rows=1)
     alone = training_picture(examples(), {"rgb": out["rgb"]}, CELEBAMASK_HQ, rows=1)
     assert whole.shape[1] - alone.shape[1] == 4 * (128 + 6)
+
+
+def test_the_first_examples_come_with_what_was_said_of_them():
+    """Over two devices, from batches of other canvases, without the rows that fill one up."""
+    mesh = sharding.make_mesh(2)
+    place = sharding.by_row(mesh)
+    eval_step = jax.jit(lambda _, batch: ({}, {"rgb": batch["image"][..., 0]}), out_shardings=place)
+    batches = [examples(label_size=64), examples(label_size=128), examples()]
+    for number, batch in enumerate(batches):
+        batch["index"] += 3 * number
+        batch["image"] += batch["index"][:, None, None, None].astype(np.uint8)
+    left = iter(batches)
+    head, said = first_examples(eval_step, {}, left, mesh, 4)
+    assert list(head["index"]) == [0, 1, 3, 4]
+    assert head["label"].shape == (4, 128, 128)
+    assert (head["label"][:2, 64:] == IGNORE).all()
+    assert list(said) == ["rgb"]
+    np.testing.assert_array_equal(said["rgb"], head["image"][..., 0])
+    assert list(left) == batches[2:]
+    fewer, _ = first_examples(eval_step, {}, iter(batches[:1]), mesh, 4)
+    assert list(fewer["index"]) == [0, 1]

@@ -81,7 +81,7 @@ def test_labels_of_many_sizes_count_as_one_by_one(variables):
     for batch in batches.padded(batches.grouped(rows, 4), empties):
         seen += int(batch["mask"].sum())
         arrays = {k: jnp.asarray(v) for k, v in batch.items() if k != "index"}
-        found += np.asarray(step(variables, arrays)["rgb"]["confusion"])
+        found += np.asarray(step(variables, arrays)[0]["rgb"]["confusion"])
     assert seen == len(sizes)
     assert found.sum() == sum(h * w for h, w in sizes)
     # Ties of floating point may fall to another class.
@@ -100,7 +100,7 @@ def test_labels_in_a_larger_square_lie_where_the_picture_lies(tmp_path, variable
     (batch,) = opened.evaluate(3, 128)
     arrays = {k: jnp.asarray(v) for k, v in batch.items() if k != "index"}
     step = functools.partial(eval_step, system=system, scoring=Scoring(11))
-    found = np.asarray(step(network, arrays)["rgb"]["confusion"])
+    found = np.asarray(step(network, arrays)[0]["rgb"]["confusion"])
     expected = np.zeros_like(found)
     inputs = {key: arrays[key] for key in ("image", "depth", "has_depth")}
     probabilities = np.asarray(predict(network, inputs, system=system)["rgb"])
@@ -128,7 +128,7 @@ def test_another_scheme_counts_what_merged_predictions_would(variables):
     arrays = {key: jnp.asarray(value) for key, value in batch.items()}
     scheme, how = scoring_for(labels.CELEBAMASK_HQ, labels.LAPA)
     assert scheme == labels.LAPA
-    counts = eval_step(variables, arrays, system=SYSTEM, scoring=how)["rgb"]["confusion"]
+    counts = eval_step(variables, arrays, system=SYSTEM, scoring=how)[0]["rgb"]["confusion"]
     assert counts.shape == (11, 11)
     network = {key: arrays[key] for key in ("image", "depth", "has_depth")}
     probabilities = np.asarray(predict(variables, network, system=SYSTEM)["rgb"])

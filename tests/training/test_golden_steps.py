@@ -154,7 +154,7 @@ def numbers(name):
     batch = make_batch(9, with_depth) | {"mask": np.arange(ROWS) < ROWS - 1}
     how = Scoring(SCHEME.num_classes, boundary_tolerance=2)
     score = jax.jit(functools.partial(eval_step, system=system, scoring=how))
-    for route, counted in score(first.variables(), batch).items():
+    for route, counted in score(first.variables(), batch)[0].items():
         scores = metrics.scores(np.asarray(counted["confusion"]), SCHEME)
         scores |= boundaries.scores(np.asarray(counted["boundary"]), SCHEME)
         found["scores"][route] = {key: scores[key] for key in SCORES}

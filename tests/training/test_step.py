@@ -195,7 +195,7 @@ def test_evaluation_counts_each_pixel_of_valid_rows_once(full):
     batch["label"][0, :4] = 255
     batch["size"] = np.full((ROWS, 2), 2 * SIZE, np.int32)
     batch["window"] = np.tile(np.int32((0, 0, SIZE, SIZE)), (ROWS, 1))
-    counts = jax.jit(functools.partial(eval_step, system=system, scoring=Scoring(CLASSES)))(
+    counts, _ = jax.jit(functools.partial(eval_step, system=system, scoring=Scoring(CLASSES)))(
         state.variables(), batch
     )
     pixels = (2 * SIZE) ** 2
