@@ -55,7 +55,7 @@ def set_environment() -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # else it tells of it when it is imported
-    # Without this, TensorFlow imports Keras, which nothing here uses, and which takes 2 to 4 s.
+    # TensorFlow would import Keras, which nothing here uses, in a third of the whole time.
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     if os.path.expanduser("~") == "~":  # Keras, which TensorFlow brings, would make a folder ~
         os.environ.setdefault("KERAS_HOME", os.path.join(tempfile.gettempdir(), ".keras"))

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from faceparse_jax import labels
 from faceparse_jax.data import batches, reader
-from faceparse_jax.evaluation import boundaries, evaluate, metrics, scoring
+from faceparse_jax.evaluation import boundaries, metrics, scoring
 from faceparse_jax.evaluation.counting import scoring_for
 from faceparse_jax.evaluation.scoring import Scoring, eval_step, resize_within
 from faceparse_jax.images.resize import inside
@@ -256,18 +256,3 @@ def test_routes_follow_networks_and_inputs():
     ]  # fmt: skip
     assert routes(("rgb", "depth", "translator"), ["depth map"]) == ["depth"]
     assert preferred(ROUTES) == ["fusion", "rgb", "depth", "depth_translated"]
-
-
-def test_the_first_examples_come_from_several_batches_on_one_canvas():
-    def batch(rows, side, mask):
-        label = np.full((rows, side, side), side, np.uint8)
-        return {"image": np.zeros((rows, 8, 8, 3)), "label": label, "mask": np.array(mask)}
-
-    batches = [batch(2, 4, [True, True]), batch(2, 6, [True, False]), batch(2, 9, [True, True])]
-    found = evaluate._first(iter(batches), 3)
-    assert found["image"].shape == (3, 8, 8, 3)
-    assert found["label"].shape == (3, 6, 6)
-    assert found["label"][:, 0, 0].tolist() == [4, 4, 6]
-    assert (found["label"][0, 4:] == labels.IGNORE).all()
-    everything = evaluate._first(iter(batches), 99)
-    assert everything["label"][:, 0, 0].tolist() == [4, 4, 6, 9, 9]
