@@ -15,8 +15,10 @@ import sys
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from faceparse_jax.checkpoints.state import TrainState
 from faceparse_jax.config import Config, parse
 from faceparse_jax.configs import base, recipes
 from faceparse_jax.data import augment
@@ -25,7 +27,6 @@ from faceparse_jax.models import system
 from faceparse_jax.models.inference import inference_variables, predict
 from faceparse_jax.models.torch_weights import from_torch_state
 from faceparse_jax.training import objective, optim, step
-from faceparse_jax.training.setup import init_state
 
 TERMS = ("rgb", "depth", "e2e", "mutual", "translation")
 
@@ -84,21 +85,19 @@ def _unet(state: dict[str, np.ndarray]) -> tuple[dict, dict]:
     return params, stats
 
 
-def state_of(config: Config, networks, optimizer, weights: str):
-    """A fresh state with PyTorch's weights."""
-    init = functools.partial(
-        init_state, system=networks, optimizer=optimizer, size=config.augment.crop, ema=False
-    )
-    state = jax.jit(init)(jax.random.key(0))
-    params, stats = load(weights)
-    jax.tree.map(_check, (state.params, state.batch_stats), (params, stats))
-    params, stats = jax.tree.map(jax.numpy.asarray, (params, stats))
-    return state.replace(params=params, batch_stats=stats)
+def state_of(networks: system.System, optimizer: optim.Optimizer, task: dict) -> TrainState:
+    """A fresh state with the task's weights.
 
-
-def _check(mine, theirs):
-    if mine.shape != theirs.shape:
-        raise ValueError(f"an array of {theirs.shape} for one of {mine.shape}")
+    Raises:
+        ValueError: the weights are not of these networks.
+    """
+    init = functools.partial(networks.init, size=task["side"])
+    expected = jax.tree.map(lambda x: x.shape, jax.eval_shape(init, jax.random.key(0)))
+    found = load(task["weights"])
+    if jax.tree.map(np.shape, found) != expected:
+        raise ValueError(f"{task['weights']} has other arrays than these networks")
+    params, stats = jax.tree.map(jnp.asarray, found)
+    return TrainState(jnp.int32(0), params, stats, optimizer.transform.init(params), {})
 
 
 def peak_bytes() -> int:
@@ -106,6 +105,17 @@ def peak_bytes() -> int:
     known = jax.devices()[0].memory_stats() or {}
     process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return known.get("peak_bytes_in_use", process)
+
+
+def timed(call, calls: int) -> list[float]:
+    """Seconds of so many calls, after one that does not count."""
+    jax.block_until_ready(call())
+    seconds = []
+    for _ in range(calls):
+        start = time.perf_counter()
+        jax.block_until_ready(call())
+        seconds.append(time.perf_counter() - start)
+    return seconds
 
 
 def serve(lowered, call, numbers, answers: int, parameters: int) -> None:
@@ -129,12 +139,7 @@ def serve(lowered, call, numbers, answers: int, parameters: int) -> None:
     reply["bytes"] = (compiled.cost_analysis() or {}).get("bytes accessed")
     print(json.dumps(reply), flush=True)
     for line in sys.stdin:
-        jax.block_until_ready(call(compiled))
-        seconds = []
-        for _ in range(int(line)):
-            start = time.perf_counter()
-            jax.block_until_ready(call(compiled))
-            seconds.append(time.perf_counter() - start)
+        seconds = timed(lambda: call(compiled), int(line))
         print(json.dumps({"seconds": seconds, "peak_bytes": peak_bytes()}), flush=True)
 
 
@@ -146,7 +151,7 @@ def train(task: dict) -> None:
     config = config_of(task["side"], task["batch"], task["dtype"])
     networks = system.build(config, CELEBAMASK_HQ.num_classes)
     optimizer = optim.build(config, networks)
-    state = state_of(config, networks, optimizer, task["weights"])
+    state = state_of(networks, optimizer, task)
     batch, key = jax.device_put(batch_of(task["side"], task["batch"])), jax.random.key(0)
     function = jax.jit(
         functools.partial(

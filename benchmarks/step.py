@@ -32,7 +32,6 @@ from typing import Any
 import numpy as np
 
 from faceparse_jax.errors import InputError
-from faceparse_jax.runtime import provenance
 
 ROOT = pathlib.Path(__file__).parents[1]
 REQUIREMENTS = ROOT / "benchmarks" / "requirements-torch.txt"
@@ -50,7 +49,7 @@ class Program:
     """A program that measures, in a process of its own, and answers in lines of JSON."""
 
     def __init__(self, words: Sequence[str], task: Mapping[str, Any], **environment: str):
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the program
         self._process = subprocess.Popen(
             [*words, json.dumps(task)],
             stdin=subprocess.PIPE,
@@ -123,11 +122,14 @@ def has(python: str, *modules: str) -> bool:
         return False
 
 
-def find_torch() -> str:
-    """The interpreter that has PyTorch; makes an environment where there is none.
+def find_torch(make: bool = True) -> str:
+    """The interpreter that has PyTorch.
+
+    Args:
+        make: whether to make an environment where there is none.
 
     Raises:
-        InputError: $TORCH_PYTHON has no PyTorch, or the environment cannot be made.
+        InputError: $TORCH_PYTHON has no PyTorch, or there is none and it cannot be made.
     """
     named = os.environ.get("TORCH_PYTHON")
     if named:
@@ -145,17 +147,18 @@ def find_torch() -> str:
     python = str(folder / "bin" / "python")
     if has(python, "torch", "numpy"):
         return python
-    print(f"installing {REQUIREMENTS.name} into {folder} (some minutes)", file=sys.stderr)
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    for command in ([sys.executable, "-m", "venv", folder], [*pip, "-r", REQUIREMENTS]):
-        if subprocess.run(command).returncode:
-            raise InputError(
-                str(folder),
-                "no PyTorch, and it could not be installed",
-                f"an environment with {REQUIREMENTS.relative_to(ROOT)}",
-                "make one elsewhere, and set TORCH_PYTHON=ENVIRONMENT/bin/python",
-            )
-    return python
+    commands = ([sys.executable, "-m", "venv", folder], [*pip, "-r", REQUIREMENTS])
+    if make:
+        print(f"installing {REQUIREMENTS.name} into {folder} (some minutes)", file=sys.stderr)
+    if make and all(subprocess.run(command).returncode == 0 for command in commands):
+        return python
+    raise InputError(
+        str(folder),
+        "no PyTorch" + make * ", and it could not be installed",
+        f"an environment with {REQUIREMENTS.relative_to(ROOT)}",
+        "make one, and set TORCH_PYTHON=ENVIRONMENT/bin/python",
+    )
 
 
 def torch_program(python: str) -> tuple[str, str]:
@@ -276,7 +279,7 @@ def case(word: str) -> tuple[int, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", nargs="+", type=case, default=[(128, 8), (256, 4)])
+    parser.add_argument("--cases", nargs="*", type=case, default=[(128, 8), (256, 4)])
     parser.add_argument("--dtypes", nargs="+", choices=tuple(TOLERANCE), default=["float32"])
     parser.add_argument("--compile", action="store_true", help="torch.compile, too")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -305,6 +308,8 @@ def main() -> None:
             table += rows
             notes += told
             print(markdown([HEADER, *rows]), end="\n\n", flush=True)
+    from faceparse_jax.runtime import provenance  # imports JAX, which reads what was set above
+
     print(f"Revision {provenance.code_version()}, {provenance.device()}.")
     print(*notes, sep="\n", end="\n\n")
     print(markdown(table))
