@@ -17,6 +17,7 @@ of .venv-torch; without it the parts of PyTorch fail.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 import importlib.util
@@ -35,11 +36,13 @@ from faceparse_jax.errors import InputError
 from faceparse_jax.runtime import records
 
 # What the measured code imports, which a machine made for PyTorch may lack.
-NEEDED = ("jax", "flax", "optax", "orbax.checkpoint", "jaxtyping", "PIL", "ml_collections",
-          "pydantic", "annotated_types", "absl", "tqdm", "tensorboardX")  # fmt: skip
+NEEDED = ("jax", "flax", "optax", "jaxtyping", "PIL", "ml_collections", "pydantic",
+          "annotated_types", "absl", "tqdm")  # fmt: skip
+
+TASKS = (sys.executable, "-m", "benchmarks.gpu_tasks")
 
 TERM, GRADIENT = "largest relative difference of a term", "of a gradient, by its norm"
-TOLERANCE = {"float32": {TERM: 1e-3, GRADIENT: 2e-2}, "bfloat16": {TERM: 2e-2, GRADIENT: 2e-1}}
+TOLERANCE = {"float32": {TERM: 1e-3, GRADIENT: 2e-2}, "bfloat16": {TERM: 1e-1, GRADIENT: 8e-1}}
 """How far the device may be from float32 on the CPU."""
 
 
@@ -70,8 +73,7 @@ class Run:
 
 def tasks(run: Run, task: Mapping[str, Any], **environment: str) -> dict[str, Any]:
     """The answer of a task of benchmarks/gpu_tasks.py."""
-    words = (sys.executable, "-m", "benchmarks.gpu_tasks")
-    with step.Program(words, task, **environment) as program:
+    with step.Program(TASKS, task, **environment) as program:
         return program.answer(run.left())
 
 
@@ -98,24 +100,33 @@ def card(run: Run) -> dict[str, Any]:
 
 
 def against_cpu(run: Run) -> dict[str, Any]:
-    """How far the terms and the gradients are from those of float32 on the CPU."""
-    small = {"side": 64, "batch": 2}
-    arrays, result = {}, {}
-    for name, dtype in (("cpu", "float32"), ("float32", "float32"), ("bfloat16", "bfloat16")):
-        if run.small and name == "float32":
-            continue  # it would be the reference itself
-        file = run.folder / f"{name}.npz"
-        task = run.task(small, {"side": 128, "batch": 4}, do="gradients", dtype=dtype)
-        environment = {"JAX_PLATFORMS": "cpu"} if name == "cpu" else {}
-        tasks(run, task | {"file": str(file)}, **environment)
-        with np.load(file) as loaded:
-            arrays[name] = {key: loaded[key].astype(np.float64) for key in loaded.files}
-        file.unlink()
-        if name != "cpu":
-            result[name] = differences(arrays["cpu"], arrays[name])
-            for what, most in TOLERANCE[name].items():
-                if not result[name][what] <= most:
-                    raise step.Failed(f"{name}: {what} is {result[name][what]:.2g}, not {most:g}")
+    """How far the terms and the gradients are from those of float32 on the CPU.
+
+    Raises:
+        Failed: farther than `TOLERANCE`.
+    """
+    small, full = {"side": 64, "batch": 8}, {"side": 128, "batch": 8}
+    # In the trial, float32 on the device is the reference itself.
+    names = ["cpu", "bfloat16"] if run.small else ["cpu", "float32", "bfloat16"]
+    arrays = {}
+    with contextlib.ExitStack() as stack:
+        started = {}
+        for name in names:  # at the same time: nothing is timed here
+            file = str(run.folder / f"{name}.npz")
+            dtype = "float32" if name == "cpu" else name
+            task = run.task(small, full, do="gradients", dtype=dtype, file=file)
+            environment = {"JAX_PLATFORMS": "cpu"} if name == "cpu" else {}
+            program = step.Program(TASKS, task, **environment)
+            started[file] = stack.enter_context(program)
+        for name, (file, program) in zip(names, started.items(), strict=True):
+            program.answer(run.left())
+            with np.load(file) as loaded:
+                arrays[name] = {key: loaded[key].astype(np.float64) for key in loaded.files}
+            os.remove(file)
+    result = {name: differences(arrays["cpu"], arrays[name]) for name in names[1:]}
+    for name, found in result.items():
+        if not all(found[what] <= most for what, most in TOLERANCE[name].items()):
+            raise step.Failed(f"{told(result)}; expected at most {told(TOLERANCE)}")
     return result
 
 
@@ -133,14 +144,17 @@ def differences(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]):
 
 def joint_step(run: Run, batch: int, program: str) -> dict[str, Any]:
     """The joint step of one program; compared with ours where that was measured."""
-    if "python" not in run.found:
-        run.found["python"] = step.find_torch(make=False)
-    python = run.found["python"]
+    try:
+        python = step.find_torch(make=False)
+    except InputError:
+        if program != "ours":
+            raise
+        python = ""
     small = {"side": 64, "batch": 2, "device": "cpu", "calls": 2}
     full = {"side": 448, "batch": batch, "device": "cuda", "calls": 20}
     layout = "channels_last"
     task = run.task(small, full, do="step", dtype="bfloat16", memory_format=layout)
-    task["weights"] = step.make_weights(python, task["side"], run.folder)
+    task["weights"] = python and step.make_weights(python, task["side"], run.folder)
     task["compile"] = {"compiled": "aot_eager" if run.small else "inductor"}.get(program, "")
     words = step.OURS if program == "ours" else step.torch_program(python)
     with step.Program(words, task) as started:
@@ -242,7 +256,8 @@ def measure(run: Run, parts: Mapping[str, Part], budget: float, out: pathlib.Pat
         if part.most > left:
             result = {"skipped": f"{left:.0f} s are left, and it may take {part.most:.0f} s"}
         else:
-            run.deadline = start + part.most
+            # A CPU that others use too may be many times as slow as a card.
+            run.deadline = begin + budget if run.small else start + part.most
             try:
                 run.found[name] = result = part.measure(run)
             except NoGpu:

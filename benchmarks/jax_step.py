@@ -43,12 +43,18 @@ def config_of(side: int, batch: int, dtype: str) -> Config:
 
 
 def batch_of(side: int, rows: int) -> dict[str, np.ndarray]:
-    """A batch as `train_step` takes it, from noise; blocks of every class."""
+    """A batch as `train_step` takes it: blocks of every class, with noise, in other shades by row.
+
+    The rows differ, since a network's gradient by a batch of equals is mostly rounding.
+    """
     rng = np.random.default_rng(0)
-    image = rng.integers(0, 256, (rows, side, side, 3), np.uint8)
-    depth = rng.integers(1, 256, (rows, side, side, 1), np.uint8)
-    blocks = rng.integers(0, CELEBAMASK_HQ.num_classes, (rows, side // 16, side // 16), np.uint8)
-    label = blocks.repeat(16, 1).repeat(16, 2)
+    sides = (rows, side // 16, side // 16, 1)
+    classes = rng.integers(0, CELEBAMASK_HQ.num_classes, sides, np.uint8)
+    classes = classes.repeat(16, 1).repeat(16, 2)
+    shade = rng.integers(0, 100, (rows, 1, 1, 3), np.uint8)
+    image = 5 * classes + shade + rng.integers(0, 60, (rows, side, side, 3), np.uint8)
+    depth = 5 * classes + shade[..., :1] + rng.integers(1, 60, (rows, side, side, 1), np.uint8)
+    label = classes[..., 0]
     return {"image": image, "depth": depth, "label": label, "has_depth": np.ones(rows, bool)}
 
 
@@ -85,19 +91,22 @@ def _unet(state: dict[str, np.ndarray]) -> tuple[dict, dict]:
     return params, stats
 
 
-def state_of(networks: system.System, optimizer: optim.Optimizer, task: dict) -> TrainState:
-    """A fresh state with the task's weights.
+def weights_of(networks: system.System, side: int, file: str = "") -> tuple[dict, dict]:
+    """Parameters and batch statistics by network, from a file or fresh ones.
 
     Raises:
-        ValueError: the weights are not of these networks.
+        ValueError: the file's weights are not of these networks.
     """
-    init = functools.partial(networks.init, size=task["side"])
-    expected = jax.tree.map(lambda x: x.shape, jax.eval_shape(init, jax.random.key(0)))
-    found = load(task["weights"])
+    init, key = functools.partial(networks.init, size=side), jax.random.key(0)
+    if not file:
+        # Runs once: compiling it with care would cost more than it saves.
+        options = {"xla_backend_optimization_level": "0"}
+        return jax.jit(init, compiler_options=options)(key)
+    expected = jax.tree.map(lambda x: x.shape, jax.eval_shape(init, key))
+    found = load(file)
     if jax.tree.map(np.shape, found) != expected:
-        raise ValueError(f"{task['weights']} has other arrays than these networks")
-    params, stats = jax.tree.map(jnp.asarray, found)
-    return TrainState(jnp.int32(0), params, stats, optimizer.transform.init(params), {})
+        raise ValueError(f"{file} has other arrays than these networks")
+    return jax.tree.map(jnp.asarray, found)
 
 
 def peak_bytes() -> int:
@@ -105,6 +114,15 @@ def peak_bytes() -> int:
     known = jax.devices()[0].memory_stats() or {}
     process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return known.get("peak_bytes_in_use", process)
+
+
+def cost(program, what: str) -> float | None:
+    """What XLA counts in a program; None where a backend does not count."""
+    try:
+        return program.cost_analysis().get(what)
+    except Exception as error:  # of a backend's own kind
+        print(f"no cost analysis: {error}", file=sys.stderr)
+        return None
 
 
 def timed(call, calls: int) -> list[float]:
@@ -135,8 +153,7 @@ def serve(lowered, call, numbers, answers: int, parameters: int) -> None:
     reply["answers"] = [numbers(found)] + [numbers(call(compiled)) for _ in range(answers - 1)]
     reply["version"] = f"jax {jax.__version__}"
     # What is asked for is counted before compilation, since then a library's call hides it.
-    reply["flops"] = (program.cost_analysis() or {}).get("flops")
-    reply["bytes"] = (compiled.cost_analysis() or {}).get("bytes accessed")
+    reply["flops"], reply["bytes"] = cost(program, "flops"), cost(compiled, "bytes accessed")
     print(json.dumps(reply), flush=True)
     for line in sys.stdin:
         seconds = timed(lambda: call(compiled), int(line))
@@ -151,7 +168,8 @@ def train(task: dict) -> None:
     config = config_of(task["side"], task["batch"], task["dtype"])
     networks = system.build(config, CELEBAMASK_HQ.num_classes)
     optimizer = optim.build(config, networks)
-    state = state_of(networks, optimizer, task)
+    params, stats = weights_of(networks, task["side"], task["weights"])
+    state = TrainState(jnp.int32(0), params, stats, optimizer.transform.init(params), {})
     batch, key = jax.device_put(batch_of(task["side"], task["batch"])), jax.random.key(0)
     function = jax.jit(
         functools.partial(
@@ -163,7 +181,7 @@ def train(task: dict) -> None:
         ),
         donate_argnums=0,
     )
-    parameters = count(state.params)
+    parameters = count(params)
     held = [state]
 
     def call(compiled):

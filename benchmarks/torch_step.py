@@ -287,10 +287,12 @@ def batch_of(task):
     """The arrays that benchmarks/jax_step.py makes of the same numbers."""
     side, rows = task["side"], task["batch"]
     rng = np.random.default_rng(0)
-    image = rng.integers(0, 256, (rows, side, side, 3), np.uint8)
-    depth = rng.integers(1, 256, (rows, side, side, 1), np.uint8)
-    blocks = rng.integers(0, CLASSES, (rows, side // 16, side // 16), np.uint8)
-    label = torch.from_numpy(blocks.repeat(16, 1).repeat(16, 2)).long().to(task["device"])
+    blocks = rng.integers(0, CLASSES, (rows, side // 16, side // 16, 1), np.uint8)
+    classes = blocks.repeat(16, 1).repeat(16, 2)
+    shade = rng.integers(0, 100, (rows, 1, 1, 3), np.uint8)
+    image = 5 * classes + shade + rng.integers(0, 60, (rows, side, side, 3), np.uint8)
+    depth = 5 * classes + shade[..., :1] + rng.integers(1, 60, (rows, side, side, 1), np.uint8)
+    label = torch.from_numpy(classes[..., 0]).long().to(task["device"])
     pictures = (torch.from_numpy(x).permute(0, 3, 1, 2).contiguous() for x in (image, depth))
     image, depth = (
         x.to(task["device"]).contiguous(memory_format=memory_format(task)) for x in pictures

@@ -143,6 +143,21 @@ def test_every_missing_package_is_named(monkeypatch):
         gpu.check_imports()
 
 
+def test_nothing_else_is_needed():
+    asked = (ROOT / "pyproject.toml").read_text()
+    others = {"orbax", "tensorboardX", "tensorflow", "tensorflow_datasets", "matplotlib"}
+    assert all(name.replace("_", "-") in asked for name in others)
+    code = (
+        "import sys\n"
+        f"sys.modules.update(dict.fromkeys({sorted(others)}))\n"
+        "from benchmarks import gpu, gpu_tasks\n"
+        "gpu.check_imports()\n"
+        "print([name for name in gpu.NEEDED if name not in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
+
+
 def run_gpu(tmp_path, *words):
     """The script as a user starts it."""
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
