@@ -12,6 +12,9 @@ the time that it may take is longer than what is left of --budget. What fails sa
 rest goes on. Results are printed at once and written to OUT/gpu.json after each part; OUT is
 --out, or $OUT, or runs/gpu.
 
+In the trial torch.compile captures the program and generates no code (its backend aot_eager),
+since that takes minutes on a CPU.
+
 It needs neither TensorFlow nor a network. PyTorch is that of $TORCH_PYTHON, of this interpreter or
 of .venv-torch; without it the parts of PyTorch fail.
 """
@@ -304,6 +307,7 @@ def main() -> int:
     parser.add_argument("--out", type=pathlib.Path, default=os.environ.get("OUT", "runs/gpu"))
     flags = parser.parse_args()
     check_imports()
+    step.end_when_told()
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     chosen = {name: part for name, part in PARTS.items() if name in ("card", *flags.parts)}
     with tempfile.TemporaryDirectory() as folder:

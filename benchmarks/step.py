@@ -122,6 +122,11 @@ def has(python: str, *modules: str) -> bool:
         return False
 
 
+def end_when_told() -> None:
+    """Lets SIGTERM end this process as an error would, so that its programs end with it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
 def find_torch(make: bool = True) -> str:
     """The interpreter that has PyTorch.
 
@@ -287,6 +292,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=3, help="that are timed in each turn")
     flags = parser.parse_args()
+    end_when_told()
     os.environ |= {"JAX_PLATFORMS": flags.device, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     # Programs of an earlier run would make the first call short.
     os.environ.pop("JAX_COMPILATION_CACHE_DIR", None)

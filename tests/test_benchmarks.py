@@ -53,6 +53,26 @@ def test_a_program_that_takes_too_long_is_ended():
         assert started._process.wait() < 0
 
 
+def test_a_program_ends_with_a_benchmark_that_is_told_to_end():
+    code = (
+        "import sys\n"
+        "from benchmarks import step\n"
+        "step.end_when_told()\n"
+        "words = (sys.executable, '-c', 'import time; time.sleep(1000)')\n"
+        "with step.Program(words, {}) as started:\n"
+        "    print(started._process.pid, flush=True)\n"
+        "    started.answer()\n"
+    )
+    command = [sys.executable, "-c", code]
+    benchmark = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    pid = int(benchmark.stdout.readline())
+    benchmark.terminate()
+    benchmark.communicate()
+    assert benchmark.returncode == 143
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
 @pytest.mark.parametrize(
     ("theirs", "says"),
     [
