@@ -316,6 +316,7 @@ def main() -> int:
             # Quickly compiled, and once for parts that run the same program.
             os.environ["JAX_PLATFORMS"] = "cpu"
             os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+            os.environ["OMP_NUM_THREADS"] = "1"  # PyTorch's threads spin where others compute
             os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
         failed = measure(run, chosen, flags.budget, flags.out / "gpu.json")
     print(f"written: {flags.out / 'gpu.json'}")
