@@ -5,11 +5,15 @@ import json
 import os
 import subprocess
 import sys
+from unittest import mock
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from benchmarks import gpu, step
 from faceparse_jax.errors import InputError
+from faceparse_jax.training import losses
 from tests.support.places import ROOT
 
 ANSWERS = {"parameters": 3, "answers": [{"rgb": 2.0}, {"rgb": 1.5}]}
@@ -200,3 +204,35 @@ def test_without_a_gpu_nothing_but_the_trial_runs(tmp_path):
     assert "the devices of JAX: found 1 x cpu" in done.stderr
     assert "expected a GPU" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_bytes_are_counted_by_line_of_source():
+    """The program of a CPU, whose text has the same tables of lines as that of a TPU."""
+    # It prepares the environment for libtpu when it is imported.
+    with mock.patch.dict(os.environ):
+        from benchmarks import compiled
+
+    logits, label = jnp.zeros((1, 5, 32, 32)), jnp.zeros((1, 32, 32), int)
+    program = jax.jit(losses.cross_entropy).lower(logits, label).compile()
+    moved = dict(compiled.consumers(program.as_text()))
+    ours = {place: count for place, count in moved.items() if place.startswith("faceparse_jax/")}
+    assert {place.partition(":")[0] for place in ours} == {"faceparse_jax/training/losses.py"}
+    # Each logit is read once at least, and no line of the loss makes more than one picture of all.
+    assert logits.nbytes <= sum(ours.values()) <= 20 * logits.nbytes
+
+
+def test_moves_into_a_chips_own_memory_count_once():
+    with mock.patch.dict(os.environ):
+        from benchmarks import compiled
+
+    text = """ENTRY %main (a: f32[8,128]) -> f32[8,128] {
+  %a = f32[8,128]{1,0:T(8,128)} parameter(0)
+  %s = (f32[8,128]{1,0}, f32[4,128]{1,0:T(8,128)S(1)}, u32[]{:S(2)}) slice-start(%a)
+  %d = f32[4,128]{1,0:T(8,128)S(1)} slice-done(%s), metadata={op_name="jit(f)/slice"}
+  %e = f32[4,128]{1,0:T(8,128)S(1)} add(%d, %d), metadata={op_name="jit(f)/add"}
+  ROOT %r = f32[8,128]{1,0:T(8,128)} pad(%e, %e), metadata={op_name="jit(f)/pad"}
+}"""
+    moved = dict(compiled.consumers(text))
+    assert moved["jit(f)/add"] == 0
+    assert moved["jit(f)/pad"] == 8 * 128 * 4
+    assert sum(moved.values()) == (8 + 4) * 128 * 4
