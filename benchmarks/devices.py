@@ -61,7 +61,7 @@ def run(data: str, kind: str, devices: int, move: bool, steps: int):
         state, _ = job.begin(none)
     if move:
         state = state.replace(params=moved(state.params))
-    step, batches, key = job.train_step(), job.train_batches(0), job.key()
+    step, batches, key = job.train_step(), job.train_batches(0), job.key
     seen = []
     for number in range(1, steps + 1):
         inputs = sharding.shard(training_inputs(next(batches)), job.mesh)

@@ -66,7 +66,7 @@ def measured(options: argparse.Namespace, side: int) -> dict[str, list[float]]:
     except InputError as error:
         print(f"without arrays at {side} px: {error}")
     first = jobs["tfds"]
-    step, key = first.train_step(), first.key()
+    step, key = first.train_step(), first.key
     with tempfile.TemporaryDirectory() as folder, Checkpoints(pathlib.Path(folder), 1) as none:
         states = itertools.repeat(jax.device_get(first.begin(none)[0]))
     with contextlib.ExitStack() as drawn:

@@ -231,12 +231,13 @@ def _evaluate_split(
         "libraries": provenance.libraries(),
     }
     scores = result(counts, scheme, record)
-    head, said = first_examples(eval_step, variables, batches(), mesh, config.eval.pictures)
     if sharding.is_lead():
         with interrupts.held():
             _keep(target.parent, scores)  # first, whatever becomes of standard output
         print(summary(record, scores, scheme))
-        rows = config.eval.pictures
+    rows = config.eval.pictures
+    head, said = first_examples(eval_step, variables, batches(), mesh, rows)
+    if sharding.is_lead():
         picture = training_picture(head, said, run.scheme, rows, split.scheme)
         with interrupts.held():
             records.write(target.with_name(f"{target.name}.json"), scores)

@@ -124,7 +124,7 @@ def _train(job: Job, workdir: Place) -> dict[str, float]:
                 print(_finished(workdir, config), file=sys.stderr)
         return {}
 
-    key = job.key()
+    key = job.key
     eval_step = counting.make_eval_step(job.system, Scoring(scheme.num_classes), mesh)
     last_scores: dict[str, float] = {}
     watch = Watch(workdir, job.data.ids_of, lead)

@@ -55,7 +55,7 @@ def replay(workdir: Place, overrides=None) -> dict[str, float]:
         state, _ = job.begin(checkpoints, before=record["step"])
     start = int(state.step)
     print(f"{workdir}: from step {start} to step {record['step']}")
-    step, batches, key = job.train_step(), job.train_batches(start), job.key()
+    step, batches, key = job.train_step(), job.train_batches(start), job.key
     numbers: dict[str, float] = {}
     batch = None
     for number in range(start + 1, record["step"] + 1):

@@ -90,6 +90,7 @@ class Job:
             donate_argnums=0,
         )
 
+    @functools.cached_property
     def key(self) -> jax.Array:
         """The run's random key, on every device."""
         seed = self.config.seed
@@ -151,7 +152,7 @@ class Job:
 
     def fresh(self, translator: Mapping[str, Any] | None) -> tuple[TrainState, Meta]:
         """A fresh state, with the `translator` of another run where there is one, and its meta."""
-        state = self._init(self.key())
+        state = self._init(self.key)
         return state if translator is None else _with_translator(state, translator), self._meta()
 
     def translator(self) -> Mapping[str, Any] | None:
