@@ -182,8 +182,11 @@ class Job:
         batch = batches.empty(config.train.batch, config.data.size, bits)
         if config.data.paired_rows:
             batch["paired"] = batches.empty(config.data.paired_rows, config.data.size, bits)
-        step = self.train_step()
-        return step.lower(self._fresh_shapes, training_inputs(batch), _key_shape()).compile()
+        # Over several processes JAX takes shapes alone for arrays that none of them holds whole.
+        shapes = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), training_inputs(batch)
+        )
+        return self.train_step().lower(self._fresh_shapes, shapes, _key_shape()).compile()
 
     @functools.cached_property
     def _init(self) -> Callable:
