@@ -29,6 +29,15 @@ _READS = ("storage.objects.get", "storage.objects.list")
 _WRITES = (*_READS, "storage.buckets.get", "storage.objects.create", "storage.objects.delete")
 _SECONDS = 30  # that a bucket may need to answer
 _LIBRARIES = ("tensorflow", "google")
+# TensorStore has no errors of its own, but a ValueError that begins with one of these.
+_LOST = "NOT_FOUND|OUT_OF_RANGE|DATA_LOSS"
+_STATUS = re.compile(
+    f"({_LOST}|CANCELLED|UNKNOWN|INVALID_ARGUMENT|DEADLINE_EXCEEDED|ALREADY_EXISTS|ABORTED"
+    "|PERMISSION_DENIED|UNAUTHENTICATED|RESOURCE_EXHAUSTED|FAILED_PRECONDITION|UNIMPLEMENTED"
+    "|INTERNAL|UNAVAILABLE): "
+)
+# What TensorFlow and Google's client call the same.
+_LOST_TYPES = ("NotFoundError", "OutOfRangeError", "DataLossError", "NotFound")
 
 
 def on_bucket(path: str | os.PathLike) -> bool:
@@ -86,15 +95,34 @@ def write(path: Place, data: bytes) -> None:
 
 def failed(path: Place, error: Exception) -> InputError | None:
     """What to tell of an error of a bucket's libraries; None for another error, or a local path."""
-    library = type(error).__module__.partition(".")[0]
-    if not on_bucket(path) or library not in _LIBRARIES:
+    if not on_bucket(path) or not _of_bucket(error):
         return None
     return InputError(
         str(path),
         _reason(error),
         "a bucket that answers",
-        "run the same command; what was finished is kept",
+        "run the same command when the bucket answers; what was finished is kept",
     )
+
+
+def _of_bucket(error: Exception) -> bool:
+    if isinstance(error, OSError):  # to which epath turns some, and requests all of its own
+        return not error.filename or on_bucket(error.filename)
+    if isinstance(error, ValueError) and (_STATUS.match(str(error)) or "gs://" in str(error)):
+        return True
+    return type(error).__module__.partition(".")[0] in _LIBRARIES
+
+
+def lost(error: Exception) -> bool:
+    """Whether an error says that what a bucket holds is missing, cut or no JSON.
+
+    Others, such as a timeout or a right that is denied, say nothing of what it holds.
+    """
+    if isinstance(error, FileNotFoundError | json.JSONDecodeError):
+        return True
+    if isinstance(error, ValueError):
+        return bool(re.match(f"({_LOST}): ", str(error)))
+    return type(error).__name__ in _LOST_TYPES
 
 
 def _reason(error: Exception) -> str:

@@ -12,15 +12,18 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from faceparse_jax.checkpoints import store
+from faceparse_jax.checkpoints.state import TrainState
 from faceparse_jax.data import reader
 from faceparse_jax.errors import InputError
 from faceparse_jax.runtime import lock, places
 from faceparse_jax.runtime.lock import locked
+from faceparse_jax.runtime.sharding import make_mesh
 from tests.support.fake_bucket import RIGHTS, FakeBucket
 from tests.support.places import ROOT
 from tests.support.runs import numbers
@@ -280,11 +283,46 @@ def test_what_fails_later_is_one_sentence_too():
     from google.api_core.exceptions import Forbidden
 
     run = epath.Path("gs://faces/run")
-    says = "gs://faces/run: found 403 denied, expected a bucket that answers"
-    with pytest.raises(InputError, match=says), store.told_full_disk(run):
-        raise Forbidden("denied")
-    with pytest.raises(ValueError, match="denied"), store.told_full_disk(run):
-        raise ValueError("denied")
+    errors = (
+        Forbidden("denied"),
+        ValueError("PERMISSION_DENIED: denied"),
+        ValueError("denied [gs://faces/run]"),
+        OSError("denied"),
+        ConnectionResetError(104, "denied"),
+    )
+    for error in errors:
+        says = "gs://faces/run: found .*denied.*, expected a bucket that answers"
+        with pytest.raises(InputError, match=says), store.told_full_disk(run):
+            raise error
+        assert places.failed(pathlib.Path("run"), error) is None
+    others = (ValueError("denied"), PermissionError(13, "denied", "/denied"), KeyError("denied"))
+    for error in others:
+        with pytest.raises(Exception, match="denied") as raised, store.told_full_disk(run):
+            raise error
+        assert raised.value is error
+
+
+def test_what_is_lost_is_not_what_a_bucket_denies():
+    import tensorflow as tf
+    from google.api_core.exceptions import NotFound, ServiceUnavailable
+
+    lost = (
+        FileNotFoundError("gone"),
+        json.JSONDecodeError("cut", "{", 1),
+        ValueError("NOT_FOUND: gone"),
+        ValueError("DATA_LOSS: cut"),
+        NotFound("gone"),
+        tf.errors.NotFoundError(None, None, "gone"),
+        tf.errors.DataLossError(None, None, "cut"),
+    )
+    denied = (
+        OSError("no route"),
+        ValueError("UNAVAILABLE: NOT_FOUND: of a host"),
+        ServiceUnavailable("busy"),
+        tf.errors.PermissionDeniedError(None, None, "denied"),
+        TimeoutError("late"),
+    )
+    assert [places.lost(error) for error in (*lost, *denied)] == [True] * 7 + [False] * 5
 
 
 @pytest.fixture
@@ -296,6 +334,34 @@ def folder(fake, monkeypatch, request):
     from etils import epath
 
     return epath.Path("gs://faces/locks") / re.sub(r"\W", "_", request.node.name)
+
+
+def test_a_good_checkpoint_stays_where_a_bucket_denies_it(fake, folder, capsys):
+    def state(step):
+        whole = TrainState(np.int32(step), {"a": np.full(3, step, np.float32)}, {}, {"n": step}, {})
+        return jax.tree.map(jax.numpy.asarray, whole)
+
+    here, mesh = f"{folder}/checkpoints/".removeprefix("gs://"), make_mesh()
+    with store.Checkpoints(folder, keep=2) as checkpoints:
+        for step in (1, 2):
+            checkpoints.save(state(step), {})
+        checkpoints.wait()
+        before = fake.files(here)
+        fake.rights -= {"storage.objects.get"}
+        says = rf"{folder}/checkpoints/last/2: found .*; next: run the same command when the bucket"
+        try:
+            with pytest.raises(InputError, match=says):
+                checkpoints.restore(state(0), mesh)
+        finally:
+            fake.rights = set(RIGHTS)
+        assert fake.files(here) == before
+        whole, meta = checkpoints.restore(state(0), mesh)
+        assert (int(whole.step), meta["step"]) == (2, 2)
+    del fake.objects["faces"][f"{here}last/2/meta/metadata".removeprefix("faces/")]
+    with store.Checkpoints(folder, keep=2) as checkpoints:
+        assert int(checkpoints.restore(state(0), mesh)[0].step) == 1
+    assert "last/2 is damaged" in capsys.readouterr().err
+    assert any(name.startswith(f"{here}damaged/2/") for name in fake.files())
 
 
 def test_one_process_at_a_time_writes_on_a_bucket(fake, folder):
