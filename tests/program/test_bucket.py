@@ -20,10 +20,11 @@ from PIL import Image
 from faceparse_jax.checkpoints import store
 from faceparse_jax.checkpoints.state import TrainState
 from faceparse_jax.data import reader
-from faceparse_jax.errors import InputError
+from faceparse_jax.errors import InputError, Stopped
 from faceparse_jax.runtime import lock, places
 from faceparse_jax.runtime.lock import locked
 from faceparse_jax.runtime.sharding import make_mesh
+from faceparse_jax.training.logs import Logs
 from tests.support.fake_bucket import RIGHTS, FakeBucket
 from tests.support.places import ROOT
 from tests.support.runs import numbers
@@ -408,7 +409,10 @@ def test_a_lock_is_renewed(fake, folder, monkeypatch):
     assert path not in fake.objects["faces"]
 
 
-def test_who_lost_its_lock_ends(fake, folder):
+@pytest.mark.parametrize(
+    ("successor", "says"), [("lives", "the lock of another process"), ("ended", "no lock")]
+)
+def test_who_lost_its_lock_ends(fake, folder, successor, says):
     program = (
         "import time; from etils import epath; from faceparse_jax.runtime import lock\n"
         "lock._RENEWED_EACH = 0.01\n"
@@ -421,8 +425,71 @@ def test_who_lost_its_lock_ends(fake, folder):
         assert process.stdout.readline() == b"in\n"
         path = f"{folder}/{lock.LOCK}".removeprefix("gs://faces/")
         other = json.dumps(lock._this_process() | {"host": "elsewhere"}).encode()
-        fake.put("faces", path, other)
+        if successor == "lives":
+            fake.put("faces", path, other)
+        else:
+            del fake.objects["faces"][path]
         told = process.communicate(timeout=60)[1].decode()
     assert process.returncode == 2
-    assert f"error: {folder}/{lock.LOCK}: found the lock of another process" in told
-    assert fake.files()[f"faces/{path}"] == other
+    assert f"error: {folder}/{lock.LOCK}: found {says}, expected this one's" in told
+    assert fake.files().get(f"faces/{path}") == (other if successor == "lives" else None)
+
+
+def test_a_bucket_that_does_not_answer_costs_a_run_a_warning(folder, monkeypatch, capsys):
+    from google.api_core.exceptions import ServiceUnavailable
+
+    write, now, published = places.write, 0.0, []
+
+    def denied(*_):
+        raise ServiceUnavailable("busy")
+
+    def written(path, data):
+        published.append(path.name)
+        write(path, data)
+
+    with Logs(folder, 10, clock=lambda: now) as logs:
+        scratch = logs._folder
+        monkeypatch.setattr(places, "write", denied)
+        for step in (1, 2):
+            now += 31
+            logs.scalars(step, {"loss": 0.5})
+        assert capsys.readouterr().err.count("warning: the log is not published") == 1
+        monkeypatch.setattr(places, "write", written)
+        logs.scalars(3, {"loss": 0.5})
+        assert not published  # until half a minute is over
+        now += 31
+        logs.scalars(4, {"loss": 0.5})
+        assert "metrics.jsonl" in published
+    assert (folder / "metrics.jsonl").read_text().count("loss") == 4
+    assert not scratch.exists()
+    monkeypatch.setattr(places, "write", denied)
+    logs = Logs(folder, 10)
+    with pytest.raises(Stopped), logs:
+        raise Stopped(signal.SIGTERM)
+    told = capsys.readouterr().err
+    assert f"warning: the log is not published: {folder}: found 503 busy" in told
+    assert not logs._folder.exists()
+    with pytest.raises(ServiceUnavailable), Logs(folder, 10):
+        pass
+
+
+def test_data_that_a_bucket_denies_are_not_damaged(fake, config, folder):
+    import tensorflow as tf
+
+    from faceparse_jax.data import tfds_files
+
+    of = ("synthetic_heads", "tiny", "test", f"{folder.parent.parent}/prepared")
+    split = tfds_files.open_split(*of)
+    tfds_files._builder.cache_clear()
+    says = "found .*, expected a bucket that answers; next: run the same command when"
+    fake.rights -= {"storage.objects.get"}
+    try:
+        with pytest.raises(InputError, match=says):
+            tfds_files._builder(split.directory)
+    finally:
+        fake.rights = set(RIGHTS)
+    with pytest.raises(InputError, match=says), tfds_files.reading(split):
+        raise tf.errors.UnavailableError(None, None, "busy")
+    for kind in (tf.errors.DataLossError, tf.errors.InvalidArgumentError):
+        with pytest.raises(InputError, match="; next: remove"), tfds_files.reading(split):
+            raise kind(None, None, "cut")
