@@ -375,7 +375,7 @@ def load_inference(workdir: Place, like: Any, which: str = "best") -> dict[str, 
             _check_shapes(ocp.StandardCheckpointHandler().metadata(source).tree, like)
             tree = reader.restore(source, _like(like, place))
     except Exception as error:  # orbax has no one exception for damage
-        if (told := places.failed(folder, error)) and not places.lost(error):
+        if told := places.unanswered(folder, error):
             raise told from error
         reason = " ".join(str(error).split())[:300]
         raise InputError(

@@ -28,7 +28,14 @@ _SCHEME = re.compile(r"gs:/+")
 _READS = ("storage.objects.get", "storage.objects.list")
 _WRITES = (*_READS, "storage.buckets.get", "storage.objects.create", "storage.objects.delete")
 _SECONDS = 30  # that a bucket may need to answer
-_LIBRARIES = ("tensorflow", "google")
+# Not google.protobuf, which tells of damaged files.
+_LIBRARIES = (
+    "tensorflow.",
+    "google.api_core.",
+    "google.auth.",
+    "google.cloud.",
+    "google.resumable_media.",
+)
 # TensorStore has no errors of its own, but a ValueError that begins with one of these.
 _LOST = "NOT_FOUND|OUT_OF_RANGE|DATA_LOSS"
 _STATUS = re.compile(
@@ -37,7 +44,13 @@ _STATUS = re.compile(
     "|INTERNAL|UNAVAILABLE): "
 )
 # What TensorFlow and Google's client call the same.
-_LOST_TYPES = ("NotFoundError", "OutOfRangeError", "DataLossError", "NotFound")
+_LOST_TYPES = (
+    "NotFoundError",
+    "OutOfRangeError",
+    "DataLossError",
+    "InvalidArgumentError",  # a record or a picture that cannot be decoded
+    "NotFound",
+)
 
 
 def on_bucket(path: str | os.PathLike) -> bool:
@@ -110,11 +123,11 @@ def _of_bucket(error: Exception) -> bool:
         return not error.filename or on_bucket(error.filename)
     if isinstance(error, ValueError) and (_STATUS.match(str(error)) or "gs://" in str(error)):
         return True
-    return type(error).__module__.partition(".")[0] in _LIBRARIES
+    return f"{type(error).__module__}.".startswith(_LIBRARIES)
 
 
 def lost(error: Exception) -> bool:
-    """Whether an error says that what a bucket holds is missing, cut or no JSON.
+    """Whether an error says that what a bucket holds is missing, cut or not of its format.
 
     Others, such as a timeout or a right that is denied, say nothing of what it holds.
     """
@@ -123,6 +136,13 @@ def lost(error: Exception) -> bool:
     if isinstance(error, ValueError):
         return bool(re.match(f"({_LOST}): ", str(error)))
     return type(error).__name__ in _LOST_TYPES
+
+
+def unanswered(path: Place, error: Exception) -> InputError | None:
+    """As `failed`, but None also for an error that may tell of damage."""
+    if lost(error) or (isinstance(error, ValueError) and not _STATUS.match(str(error))):
+        return None
+    return failed(path, error)
 
 
 def _reason(error: Exception) -> str:
