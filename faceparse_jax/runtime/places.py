@@ -106,6 +106,15 @@ def write(path: Place, data: bytes) -> None:
     partial.replace(path)
 
 
+def append(path: Place, data: bytes) -> None:
+    """Appends to a file on a bucket, where several processes may do so at the same time."""
+    note = Note(path)
+    while True:  # each turn that is lost is one that another process won
+        found = note.read()
+        if note.write_bytes((found[0] if found else b"") + data):
+            return
+
+
 def failed(path: Place, error: Exception) -> InputError | None:
     """What to tell of an error of a bucket's libraries; None for another error, or a local path."""
     if not on_bucket(path) or not _of_bucket(error):
@@ -188,28 +197,36 @@ def _check_rights(bucket: str, rights: tuple[str, ...], what: str) -> None:
 
 
 class Note:
-    """A JSON object on a bucket that one process alone writes: the bucket says who was first."""
+    """An object on a bucket that is written only where nobody else did: the bucket says it."""
 
     def __init__(self, path: Place):
         name, _, rest = os.fspath(path).removeprefix("gs://").partition("/")
         self._bucket, self._name, self._generation = _bucket(name), rest, 0
 
     def write(self, value: Mapping[str, Any]) -> bool:
+        """Writes JSON, as `write_bytes`."""
+        return self.write_bytes((json.dumps(value, indent=1) + "\n").encode())
+
+    def write_bytes(self, data: bytes) -> bool:
         """Whether it is written: where there was none, or again where nobody else wrote since."""
         from google.api_core.exceptions import PreconditionFailed
 
-        blob, text = self._bucket.blob(self._name), json.dumps(value, indent=1) + "\n"
+        blob = self._bucket.blob(self._name)
         try:
-            blob.upload_from_string(text, if_generation_match=self._generation)
+            blob.upload_from_string(data, if_generation_match=self._generation)
         except PreconditionFailed:
             return False
         self._generation = blob.generation
         return True
 
     def read(self) -> tuple[bytes, float] | None:
-        """What it holds, and the seconds since it was written; None where it is gone."""
+        """What it holds, and the seconds since it was written, by this host's clock.
+
+        None where it is gone.
+        """
         from google.api_core.exceptions import NotFound
 
+        self._generation = 0
         try:
             blob = self._bucket.get_blob(self._name)
             if blob is None:

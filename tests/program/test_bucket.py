@@ -21,6 +21,7 @@ from faceparse_jax.checkpoints import store
 from faceparse_jax.checkpoints.state import TrainState
 from faceparse_jax.data import reader
 from faceparse_jax.errors import InputError, Stopped
+from faceparse_jax.evaluation import evaluate
 from faceparse_jax.runtime import lock, places
 from faceparse_jax.runtime.lock import locked
 from faceparse_jax.runtime.sharding import make_mesh
@@ -493,3 +494,18 @@ def test_data_that_a_bucket_denies_are_not_damaged(fake, config, folder):
     for kind in (tf.errors.DataLossError, tf.errors.InvalidArgumentError):
         with pytest.raises(InputError, match="; next: remove"), tfds_files.reading(split):
             raise kind(None, None, "cut")
+
+
+def test_evaluations_side_by_side_keep_the_lines_of_both(folder, monkeypatch):
+    read, others = places.Note.read, ["second", "third"]
+
+    def read_before_another_appends(note):
+        found = read(note)
+        if others:
+            evaluate._keep(folder, {"of": others.pop(0)})
+        return found
+
+    monkeypatch.setattr(places.Note, "read", read_before_another_appends)
+    evaluate._keep(folder, {"of": "first"})
+    kept = (folder / "all.jsonl").read_text().splitlines()
+    assert sorted(json.loads(line)["of"] for line in kept) == ["first", "second", "third"]
