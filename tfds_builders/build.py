@@ -154,6 +154,8 @@ def _open_builder(builder_cls, config: str | None, data_dir: Place):
         if builder.data_path.exists() and not builder.info.splits:
             raise ValueError("no prepared dataset")
     except Exception as error:  # TFDS has no one exception for damage
+        if told := places.unanswered(data_dir, error):
+            raise told from error
         reason = " ".join(str(error).split())[:200]
         config = config or builder_cls.BUILDER_CONFIGS[0].name
         folder = data_dir / builder_cls.name / config / str(builder_cls.VERSION)
@@ -208,6 +210,8 @@ def _prepare(builder, manual_dir: pathlib.Path | None, data_dir: Place) -> None:
                 error.__cause__, OSError | tf.errors.OpError
             ):
                 raise
+            if told := places.unanswered(data_dir, error.__cause__ or error):
+                raise told from error
             raise InputError(
                 f"--data_dir {data_dir}",
                 " ".join(str(error).split()),

@@ -54,7 +54,7 @@ def full_disk(workdir: Place) -> InputError:
 
 @contextlib.contextmanager
 def told_full_disk(workdir: Place):
-    """Turns whatever a full disk makes fail into what to do about it, and so what a bucket denies.
+    """Tells what to do where a full disk made something fail, or a bucket did not answer.
 
     Raises:
         InputError: the disk is full, or the bucket did not do what it was asked to.
@@ -189,7 +189,8 @@ class Checkpoints:
 
         Checkpoints that do not open, or whose values are not those that were written, are
         named on standard error and, when an older one opens, moved to
-        ``checkpoints/damaged``.
+        ``checkpoints/damaged``. On a bucket, whatever else keeps one from being read ends the
+        restore, since the checkpoint may be good.
 
         Args:
             state: a state, or its shapes, of the same networks and optimisers.
@@ -199,7 +200,7 @@ class Checkpoints:
             None where there is no checkpoint.
 
         Raises:
-            InputError: there are some and none opens.
+            InputError: there are some and none opens, or a bucket did not let one be read.
         """
         steps = sorted(self._last.all_steps(), reverse=True)
         steps = [step for step in steps if before is None or step < before]
@@ -208,7 +209,18 @@ class Checkpoints:
             try:
                 restored = self._restore(step, state, mesh)
             except Exception as error:  # orbax has no one exception for damage
-                damaged[step] = " ".join(str(error).split())[:200] or type(error).__name__
+                reason = " ".join(str(error).split())[:200] or type(error).__name__
+                if places.on_bucket(self._folder) and not (
+                    isinstance(error, InputError) or places.lost(error)
+                ):
+                    raise InputError(
+                        str(self._folder / "last" / str(step)),
+                        reason,
+                        "a checkpoint that opens",
+                        "run the same command when the bucket answers, with the code version that "
+                        "began the run",
+                    ) from error
+                damaged[step] = reason
                 continue
             for bad, reason in damaged.items():
                 self._set_aside(bad, reason, step)
@@ -363,6 +375,8 @@ def load_inference(workdir: Place, like: Any, which: str = "best") -> dict[str, 
             _check_shapes(ocp.StandardCheckpointHandler().metadata(source).tree, like)
             tree = reader.restore(source, _like(like, place))
     except Exception as error:  # orbax has no one exception for damage
+        if told := places.unanswered(folder, error):
+            raise told from error
         reason = " ".join(str(error).split())[:300]
         raise InputError(
             str(folder),

@@ -36,7 +36,7 @@ def open_split(name: str, config: str, split: str, data_dir: str | os.PathLike) 
 
     Raises:
         InputError: the dataset is not prepared or damaged, has no such split, or its labels
-            are of a scheme that this version does not know.
+            are of a scheme that this version does not know; a bucket did not answer.
     """
     directory = newest_version(name, config, data_dir)
     info = _builder(directory).info
@@ -135,10 +135,16 @@ def encoded(split: Split) -> tf.data.Dataset:
 
 @contextlib.contextmanager
 def reading(split: Split) -> Iterator[None]:
-    """Tells of records that TensorFlow cannot read or decode."""
+    """Tells of records that TensorFlow cannot read or decode.
+
+    Raises:
+        InputError: they are damaged, or a bucket did not answer.
+    """
     try:
         yield
     except tf.errors.OpError as error:
+        if told := places.unanswered(split.directory, error):
+            raise told from error
         reason = error.message.split("} ")[-1].split(" [Op:")[0]
         raise _damaged(split.directory, f"{reason} in split {split.split!r}") from error
 
@@ -152,6 +158,8 @@ def _builder(directory: Place) -> tfds.core.DatasetBuilder:
         if builder.info.file_format.value != "tfrecord":
             faults = [f"files of the format {builder.info.file_format.value}"]
     except Exception as error:  # TFDS has no one exception for damage
+        if told := places.unanswered(directory, error):
+            raise told from error
         reason = " ".join(str(error).split())[:200]
         raise _damaged(directory, reason or type(error).__name__) from error
     if faults:

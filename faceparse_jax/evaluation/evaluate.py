@@ -193,9 +193,7 @@ def _keep(folder: Place, *scores: Mapping[str, Any]) -> None:
     """Appends to the file of all scores."""
     lines = "".join(json.dumps(each) + "\n" for each in scores)
     if places.on_bucket(folder):
-        path = folder / _ALL
-        earlier = path.read_bytes() if path.exists() else b""
-        places.write(path, earlier + lines.encode())
+        places.append(folder / _ALL, lines.encode())
         return
     with (folder / _ALL).open("a+b") as file:
         end = file.seek(0, os.SEEK_END)

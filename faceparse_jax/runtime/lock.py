@@ -107,16 +107,22 @@ def _noted(path: Place, flag: str) -> Iterator[None]:
 
 
 def _renew(note: places.Note, own: dict[str, Any], path: Place, done: threading.Event) -> None:
-    """Says each minute that this process lives, and ends it where another one has its place."""
+    """Says each minute that this process lives, and ends it where it has lost its place.
+
+    Another process takes the place of one that was suspended, and may have ended since.
+    """
     while not done.wait(_RENEWED_EACH):
         try:
-            found = None if note.write(own) else note.read()
+            if note.write(own):
+                continue
+            found = note.read()
         except Exception:  # the network fails; the bucket is asked again in a minute
             continue
-        if found and _holder(found[0]) != own:
+        if not found or _holder(found[0]) != own:
             print(
-                f"error: {path}: found the lock of another process, expected this one's, which "
-                f"was not heard of for {_GIVEN_UP_AFTER} s; next: leave the run to that process",
+                f"error: {path}: found {'the lock of another process' if found else 'no lock'}, "
+                f"expected this one's, which was not heard of for {_GIVEN_UP_AFTER} s; next: "
+                + ("leave the run to that process" if found else "run the same command"),
                 file=sys.stderr,
             )
             os._exit(InputError.exit_status)

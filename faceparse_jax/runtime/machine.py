@@ -18,6 +18,9 @@ _CGROUPS, _OWN_CGROUPS = pathlib.Path("/sys/fs/cgroup"), pathlib.Path("/proc/sel
 def expanded(path: str | pathlib.Path) -> pathlib.Path:
     """A path with the home folder in place of ``~``.
 
+    A local folder may be called ``gs:``. It comes with its whole path, since nothing else tells it
+    from a bucket.
+
     Raises:
         InputError: the path begins with ``~``, and this user has no home folder; it is one of a
             bucket, where only `places.place` may lead.
@@ -30,7 +33,8 @@ def expanded(path: str | pathlib.Path) -> pathlib.Path:
             "copy what is needed with gcloud storage cp --recursive, and name the copy",
         )
     try:
-        return pathlib.Path(path).expanduser()
+        found = pathlib.Path(path).expanduser()
+        return found.absolute() if found.parts[:1] == ("gs:",) else found
     except RuntimeError as error:  # without HOME, and without an entry for the user id
         raise InputError(
             str(path), "no home folder", "one in place of ~", "set HOME, or name a whole path"

@@ -28,7 +28,29 @@ _SCHEME = re.compile(r"gs:/+")
 _READS = ("storage.objects.get", "storage.objects.list")
 _WRITES = (*_READS, "storage.buckets.get", "storage.objects.create", "storage.objects.delete")
 _SECONDS = 30  # that a bucket may need to answer
-_LIBRARIES = ("tensorflow", "google")
+# Not google.protobuf, which tells of damaged files.
+_LIBRARIES = (
+    "tensorflow.",
+    "google.api_core.",
+    "google.auth.",
+    "google.cloud.",
+    "google.resumable_media.",
+)
+# TensorStore has no errors of its own, but a ValueError that begins with one of these.
+_LOST = "NOT_FOUND|OUT_OF_RANGE|DATA_LOSS"
+_STATUS = re.compile(
+    f"({_LOST}|CANCELLED|UNKNOWN|INVALID_ARGUMENT|DEADLINE_EXCEEDED|ALREADY_EXISTS|ABORTED"
+    "|PERMISSION_DENIED|UNAUTHENTICATED|RESOURCE_EXHAUSTED|FAILED_PRECONDITION|UNIMPLEMENTED"
+    "|INTERNAL|UNAVAILABLE): "
+)
+# What TensorFlow and Google's client call the same.
+_LOST_TYPES = (
+    "NotFoundError",
+    "OutOfRangeError",
+    "DataLossError",
+    "InvalidArgumentError",  # a record or a picture that cannot be decoded
+    "NotFound",
+)
 
 
 def on_bucket(path: str | os.PathLike) -> bool:
@@ -84,17 +106,52 @@ def write(path: Place, data: bytes) -> None:
     partial.replace(path)
 
 
+def append(path: Place, data: bytes) -> None:
+    """Appends to a file on a bucket, where several processes may do so at the same time."""
+    note = Note(path)
+    while True:  # each turn that is lost is one that another process won
+        found = note.read()
+        if note.write_bytes((found[0] if found else b"") + data):
+            return
+
+
 def failed(path: Place, error: Exception) -> InputError | None:
     """What to tell of an error of a bucket's libraries; None for another error, or a local path."""
-    library = type(error).__module__.partition(".")[0]
-    if not on_bucket(path) or library not in _LIBRARIES:
+    if not on_bucket(path) or not _of_bucket(error):
         return None
     return InputError(
         str(path),
         _reason(error),
         "a bucket that answers",
-        "run the same command; what was finished is kept",
+        "run the same command when the bucket answers; what was finished is kept",
     )
+
+
+def _of_bucket(error: Exception) -> bool:
+    if isinstance(error, OSError):  # to which epath turns some, and requests all of its own
+        return not error.filename or on_bucket(error.filename)
+    if isinstance(error, ValueError) and (_STATUS.match(str(error)) or "gs://" in str(error)):
+        return True
+    return f"{type(error).__module__}.".startswith(_LIBRARIES)
+
+
+def lost(error: Exception) -> bool:
+    """Whether an error says that what a bucket holds is missing, cut or not of its format.
+
+    Others, such as a timeout or a right that is denied, say nothing of what it holds.
+    """
+    if isinstance(error, FileNotFoundError | json.JSONDecodeError):
+        return True
+    if isinstance(error, ValueError):
+        return bool(re.match(f"({_LOST}): ", str(error)))
+    return type(error).__name__ in _LOST_TYPES
+
+
+def unanswered(path: Place, error: Exception) -> InputError | None:
+    """As `failed`, but None also for an error that may tell of damage."""
+    if lost(error) or (isinstance(error, ValueError) and not _STATUS.match(str(error))):
+        return None
+    return failed(path, error)
 
 
 def _reason(error: Exception) -> str:
@@ -140,28 +197,36 @@ def _check_rights(bucket: str, rights: tuple[str, ...], what: str) -> None:
 
 
 class Note:
-    """A JSON object on a bucket that one process alone writes: the bucket says who was first."""
+    """An object on a bucket that is written only where nobody else did: the bucket says it."""
 
     def __init__(self, path: Place):
         name, _, rest = os.fspath(path).removeprefix("gs://").partition("/")
         self._bucket, self._name, self._generation = _bucket(name), rest, 0
 
     def write(self, value: Mapping[str, Any]) -> bool:
+        """Writes JSON, as `write_bytes`."""
+        return self.write_bytes((json.dumps(value, indent=1) + "\n").encode())
+
+    def write_bytes(self, data: bytes) -> bool:
         """Whether it is written: where there was none, or again where nobody else wrote since."""
         from google.api_core.exceptions import PreconditionFailed
 
-        blob, text = self._bucket.blob(self._name), json.dumps(value, indent=1) + "\n"
+        blob = self._bucket.blob(self._name)
         try:
-            blob.upload_from_string(text, if_generation_match=self._generation)
+            blob.upload_from_string(data, if_generation_match=self._generation)
         except PreconditionFailed:
             return False
         self._generation = blob.generation
         return True
 
     def read(self) -> tuple[bytes, float] | None:
-        """What it holds, and the seconds since it was written; None where it is gone."""
+        """What it holds, and the seconds since it was written, by this host's clock.
+
+        None where it is gone.
+        """
         from google.api_core.exceptions import NotFound
 
+        self._generation = 0
         try:
             blob = self._bucket.get_blob(self._name)
             if blob is None:

@@ -1,6 +1,5 @@
 """What ends a run early: numbers that are not finite, and signals."""
 
-import json
 import math
 import signal
 from collections.abc import Callable, Mapping
@@ -9,7 +8,7 @@ import jax
 import numpy as np
 
 from faceparse_jax.errors import NonFiniteError
-from faceparse_jax.runtime import interrupts
+from faceparse_jax.runtime import interrupts, records
 from faceparse_jax.runtime.places import Place
 
 NON_FINITE = "non_finite.json"
@@ -52,7 +51,7 @@ class Watch:
         ids = self._ids(index)
         if self._lead:
             record = {"step": step, "terms": dict(bad), "examples": ids}
-            (self._workdir / NON_FINITE).write_text(json.dumps(record, indent=1) + "\n")
+            records.write(self._workdir / NON_FINITE, record)
         terms = ", ".join(f"{name} = {value}" for name, value in bad.items())
         raise NonFiniteError(
             f"{self._workdir}, step {step}",

@@ -28,7 +28,8 @@ class Logs:
     TensorBoard is told to forget what came after.
 
     Nothing can be appended to what lies on a bucket. There, the files are written in a temporary
-    folder and published as a whole, each half a minute and when `publish` is called.
+    folder and published as a whole, each half a minute and when `publish` is called. A bucket that
+    does not answer within the half minute costs a warning, and is tried again at the next.
 
     Args:
         workdir: the run's folder.
@@ -63,7 +64,7 @@ class Logs:
             if places.on_bucket(workdir):
                 self._scratch = tempfile.TemporaryDirectory()
                 self._folder = pathlib.Path(self._scratch.name)
-                self._published = clock()
+                self._published, self._warned = clock(), False
                 if path.exists():
                     (self._folder / path.name).write_bytes(path.read_bytes())
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -80,12 +81,21 @@ class Logs:
     def __enter__(self) -> "Logs":
         return self
 
-    def __exit__(self, *_) -> None:
-        if self._lead:
-            self._end_line()
-            self._file.close()
-            self._tensorboard.close()
+    def __exit__(self, raised: type[BaseException] | None, *_) -> None:
+        if not self._lead:
+            return
+        self._end_line()
+        self._file.close()
+        self._tensorboard.close()
+        try:
             self._publish()
+        except Exception as error:
+            if raised is None:
+                raise
+            self._warn(error)  # what ended the run says more
+        finally:
+            if self._folder != self._workdir:
+                self._scratch.cleanup()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Appends one JSON line, written at once, and TensorBoard scalars.
@@ -102,7 +112,12 @@ class Logs:
         for name, value in numbers.items():
             self._tensorboard.add_scalar(name, value, step)
         if self._folder != self._workdir and self._clock() - self._published >= _PUBLISHED_EACH:
-            self.publish()
+            try:
+                self.publish()
+            except Exception as error:
+                if not places.failed(self._workdir, error):
+                    raise
+                self._warn(error)
 
     def pictures(self, step: int, name: str, picture: UInt8[np.ndarray, "h w 3"]) -> None:
         """Adds a picture to TensorBoard."""
@@ -119,10 +134,19 @@ class Logs:
     def _publish(self) -> None:
         if self._folder == self._workdir:
             return
-        self._published = self._clock()
+        self._published = self._clock()  # or tried to, which may take long
         for path in sorted(self._folder.rglob("*")):
             if path.is_file():
                 places.write(self._workdir / path.relative_to(self._folder), path.read_bytes())
+        self._warned = False
+
+    def _warn(self, error: Exception) -> None:
+        """Once for all that fails until something is published again."""
+        if not self._warned:
+            self._end_line()
+            told = places.failed(self._workdir, error) or error
+            print(f"warning: the log is not published: {told}", file=sys.stderr)
+        self._warned = True
 
     @contextlib.contextmanager
     def compiling(self, what: str) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """Cores within a quota, a home folder or none, and where compiled programs are kept."""
 
 import os
+import pathlib
 import pwd
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import sys
 import pytest
 
 from faceparse_jax.errors import InputError
-from faceparse_jax.runtime import machine
+from faceparse_jax.runtime import machine, places
 
 
 @pytest.fixture(autouse=True)
@@ -151,3 +152,12 @@ def test_xla_is_told_of_a_quota_alone(environment, monkeypatch):
     environment["PJRT_NPROC"] = "5"
     machine.set_environment()
     assert environment["PJRT_NPROC"] == "5"
+
+
+@pytest.mark.parametrize("name", ["./gs:/faces/run", "./gs://faces/run", "gs:"])
+def test_a_local_folder_may_be_called_like_a_bucket(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = places.place(name, "--workdir")
+    assert run == tmp_path / pathlib.Path(name)
+    assert not places.on_bucket(run / "checkpoints")
+    assert machine.expanded(run) == run
