@@ -66,7 +66,7 @@ def newest_version(name: str, config: str, data_dir: str | os.PathLike) -> Place
     root = places.place(data_dir, "config.data.data_dir") / name / config
     versions = {
         tuple(int(n) for n in path.parent.name.split(".")): path.parent
-        for path in root.glob("*.*.*/dataset_info.json")
+        for path in _paths(root, "*.*.*/dataset_info.json")
         if path.parent.name.replace(".", "").isdigit()
     }
     if not versions:
@@ -78,13 +78,22 @@ def prepared_configs(name: str, data_dir: str | os.PathLike) -> list[str]:
     """The configs of a dataset that are prepared.
 
     Raises:
-        InputError: none is.
+        InputError: none is, or they lie on a bucket that cannot be read.
     """
     root = places.place(data_dir, "config.data.data_dir") / name
-    found = sorted({path.parent.parent.name for path in root.glob("*/*.*.*/dataset_info.json")})
+    found = sorted({path.parent.parent.name for path in _paths(root, "*/*.*.*/dataset_info.json")})
     if not found:
         raise _not_prepared(root, "at least one config", build_command(name, "C", data_dir))
     return found
+
+
+def _paths(root: Place, pattern: str) -> list[Place]:
+    try:
+        return list(root.glob(pattern))
+    except Exception as error:  # of any library that a bucket needs
+        if told := places.failed(root, error):
+            raise told from error
+        raise
 
 
 def _not_prepared(root: Place, expected: str, command: str) -> InputError:

@@ -20,6 +20,7 @@ from PIL import Image
 from faceparse_jax.checkpoints import store
 from faceparse_jax.checkpoints.state import TrainState
 from faceparse_jax.data import reader
+from faceparse_jax.data.splits import newest_version, prepared_configs
 from faceparse_jax.errors import InputError, Stopped
 from faceparse_jax.evaluation import evaluate
 from faceparse_jax.runtime import lock, places
@@ -487,6 +488,11 @@ def test_data_that_a_bucket_denies_are_not_damaged(fake, config, folder):
     try:
         with pytest.raises(InputError, match=says):
             tfds_files._builder(split.directory)
+        fake.rights -= {"storage.objects.list"}
+        with pytest.raises(InputError, match=says):
+            newest_version(*of[:2], of[3])
+        with pytest.raises(InputError, match=says):
+            prepared_configs(of[0], of[3])
     finally:
         fake.rights = set(RIGHTS)
     with pytest.raises(InputError, match=says), tfds_files.reading(split):
