@@ -65,7 +65,6 @@ from jax.sharding import Mesh
 
 from faceparse_jax.config import parse
 from faceparse_jax.configs import base, recipes
-from faceparse_jax.data import augment
 from faceparse_jax.evaluation import counting
 from faceparse_jax.evaluation.scoring import Scoring
 from faceparse_jax.labels import CELEBAMASK_HQ
@@ -73,7 +72,7 @@ from faceparse_jax.models import system
 from faceparse_jax.models.inference import inference_variables, predict
 from faceparse_jax.runtime import sharding, tables
 from faceparse_jax.runtime.forms import forms_for
-from faceparse_jax.training import objective, optim, step
+from faceparse_jax.training import optim, step
 from faceparse_jax.training.setup import init_state
 
 
@@ -112,19 +111,7 @@ def lowered(program: str, mesh: Mesh, rows: int, size: int, crop: int, dtype: st
     whole, split = sharding.replicated(mesh), sharding.by_row(mesh)
     if program == "step":
         del arrays["mask"]
-        function = jax.jit(
-            functools.partial(
-                step.train_step,
-                system=networks,
-                loss=objective.build(config),
-                optimizer=optimizer,
-                augment=augment.build(config, CELEBAMASK_HQ),
-                ema=config.train.ema,
-            ),
-            in_shardings=(whole, split, whole),
-            out_shardings=(whole, whole),
-            donate_argnums=0,
-        )
+        function = step.jitted(config, CELEBAMASK_HQ, networks, optimizer, mesh)
         key = jax.eval_shape(lambda: jax.random.key(0))
         return function.trace(state, arrays, key).lower(lowering_platforms=("tpu",))
     variables = jax.eval_shape(lambda: inference_variables(state.params, state.batch_stats))

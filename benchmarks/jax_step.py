@@ -21,12 +21,12 @@ import numpy as np
 from faceparse_jax.checkpoints.state import TrainState
 from faceparse_jax.config import Config, parse
 from faceparse_jax.configs import base, recipes
-from faceparse_jax.data import augment
 from faceparse_jax.labels import CELEBAMASK_HQ
 from faceparse_jax.models import system
 from faceparse_jax.models.inference import inference_variables, predict
 from faceparse_jax.models.torch_weights import from_torch_state
-from faceparse_jax.training import objective, optim, step
+from faceparse_jax.runtime import sharding
+from faceparse_jax.training import optim, step
 
 TERMS = ("rgb", "depth", "e2e", "mutual", "translation")
 
@@ -171,16 +171,7 @@ def train(task: dict) -> None:
     params, stats = weights_of(networks, task["side"], task["weights"])
     state = TrainState(jnp.int32(0), params, stats, optimizer.transform.init(params), {})
     batch, key = jax.device_put(batch_of(task["side"], task["batch"])), jax.random.key(0)
-    function = jax.jit(
-        functools.partial(
-            step.train_step,
-            system=networks,
-            loss=objective.build(config),
-            optimizer=optimizer,
-            augment=augment.build(config, CELEBAMASK_HQ),
-        ),
-        donate_argnums=0,
-    )
+    function = step.jitted(config, CELEBAMASK_HQ, networks, optimizer, sharding.make_mesh(1))
     parameters = count(params)
     held = [state]
 

@@ -105,11 +105,9 @@ class Program:
         Raises:
             Failed: as `answer`.
         """
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it has ended: `answer` says of what
             self._process.stdin.write(f"{calls}\n")
             self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it has ended, and `answer` says of what
         return self.answer(limit)
 
 

@@ -16,8 +16,7 @@ from faceparse_jax.checkpoints.state import TrainState
 from faceparse_jax.checkpoints.store import Checkpoints, Meta, read_meta
 from faceparse_jax.checkpoints.trained import load_trained
 from faceparse_jax.config import Config, Configs, parse
-from faceparse_jax.data import augment, batches, reader
-from faceparse_jax.data.augment import Augment
+from faceparse_jax.data import batches, reader
 from faceparse_jax.data.batches import Batch
 from faceparse_jax.data.order import Order, Scarcity
 from faceparse_jax.data.reader import Reader
@@ -27,8 +26,7 @@ from faceparse_jax.models import system
 from faceparse_jax.models.routes import preferred, routes
 from faceparse_jax.models.system import System
 from faceparse_jax.runtime import places, provenance, sharding
-from faceparse_jax.training import objective, optim, step
-from faceparse_jax.training.objective import Loss
+from faceparse_jax.training import optim, step
 from faceparse_jax.training.optim import Optimizer
 
 _LEVEL_ROWS, _LEVEL_BATCHES = 8, 8
@@ -48,9 +46,7 @@ class Job:
     data: Reader
     validation: Reader
     system: System
-    loss: Loss
     optimizer: Optimizer
-    augment: Augment
     order: Order
     kept: Mapping[str, int]
     best_route: str
@@ -74,21 +70,9 @@ class Job:
         )
 
     def train_step(self) -> Callable:
-        """`step.train_step`, jitted over the mesh; donates the state."""
-        whole = sharding.replicated(self.mesh)
-        return jax.jit(
-            functools.partial(
-                step.train_step,
-                system=self.system,
-                loss=self.loss,
-                optimizer=self.optimizer,
-                augment=self.augment,
-                ema=self.config.train.ema,
-            ),
-            in_shardings=(whole, sharding.by_row(self.mesh), whole),
-            out_shardings=(whole, whole),
-            donate_argnums=0,
-        )
+        """`step.jitted` for this job."""
+        scheme = self.data.split.scheme
+        return step.jitted(self.config, scheme, self.system, self.optimizer, self.mesh)
 
     @functools.cached_property
     def key(self) -> jax.Array:
@@ -267,9 +251,7 @@ def accept(config: Configs, find_translator: bool = True) -> Job:
         data=data,
         validation=reader.open_data(config.data, "validation"),
         system=networks,
-        loss=objective.build(config),
         optimizer=optim.build(config, networks),
-        augment=augment.build(config, data.split.scheme),
         order=order,
         kept=_kept(data, order),
         best_route=_best_route(config, networks),

@@ -5,17 +5,24 @@ parser from depth and from translated depth, the translator from paired depth an
 through the depth parser, from labels.
 """
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from faceparse_jax.checkpoints.state import TrainState
+from faceparse_jax.config import Config
+from faceparse_jax.data import augment as augmentation
 from faceparse_jax.data.augment import Augment, augment_batch
-from faceparse_jax.labels import IGNORE
+from faceparse_jax.labels import IGNORE, Scheme
 from faceparse_jax.models.system import System, all_rows, apart, beside, judge
-from faceparse_jax.training import losses
-from faceparse_jax.training.objective import Loss, objective
+from faceparse_jax.runtime import sharding
+from faceparse_jax.training import losses, objective
+from faceparse_jax.training.objective import Loss
 from faceparse_jax.training.optim import Optimizer
 from faceparse_jax.training.tally import tally_batch
 
@@ -34,6 +41,26 @@ def _discriminate(params, stats, data, translated, *, system: System):
     patches, stats = judge(system, params, stats, images, depths, counts)
     real, fake = apart(patches, count)
     return losses.discrimination(real, fake, there), stats["discriminator"]
+
+
+def jitted(
+    config: Config, scheme: Scheme, system: System, optimizer: Optimizer, mesh: Mesh
+) -> Callable:
+    """`train_step` of a config for labels of a scheme, jitted over a mesh; donates the state."""
+    whole = sharding.replicated(mesh)
+    return jax.jit(
+        functools.partial(
+            train_step,
+            system=system,
+            loss=objective.build(config),
+            optimizer=optimizer,
+            augment=augmentation.build(config, scheme),
+            ema=config.train.ema,
+        ),
+        in_shardings=(whole, sharding.by_row(mesh), whole),
+        out_shardings=(whole, whole),
+        donate_argnums=0,
+    )
 
 
 def train_step(
@@ -66,7 +93,7 @@ def train_step(
 
     learners = {k: v for k, v in state.params.items() if k != "discriminator"}
     (total, (terms, stats, translated)), grads = jax.value_and_grad(
-        lambda learners: objective(
+        lambda learners: objective.objective(
             state.params | learners,
             state.batch_stats,
             data,
