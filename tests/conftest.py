@@ -31,7 +31,16 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 # Files that take minutes come first, so that no process is left with one at the end.
-_LONGEST = ("hosts", "study", "run", "interruptions", "bad_runs", "bad_state", "bad_files")
+_LONGEST = (
+    "bucket",
+    "hosts",
+    "study",
+    "run",
+    "interruptions",
+    "bad_runs",
+    "bad_state",
+    "bad_files",
+)
 _LONGEST += ("step", "step_terms", "readers", "synthetic", "networks")
 
 
@@ -47,6 +56,15 @@ def real_data() -> pathlib.Path:
     if not folder.is_dir():
         pytest.skip(f"no real photographs at {folder}; FACEPARSE_SHARED names the folder above")
     return folder
+
+
+@pytest.fixture(scope="module")
+def fake():
+    """A server on the loopback that answers as Google Cloud Storage, with the bucket ``faces``."""
+    from tests.support.fake_bucket import FakeBucket
+
+    with FakeBucket("faces") as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

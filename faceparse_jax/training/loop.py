@@ -175,14 +175,8 @@ def _train(job: Job, workdir: Place) -> dict[str, float]:
             evaluated = number % config.eval.every == 0 or number == total
             if evaluated:
                 watch.look()
-                shown = functools.partial(
-                    counting.shown, split=job.validation.split, batch=config.eval.batch
-                )
                 with logs.compiling("the evaluation"):
-                    counts, _ = counting.count(
-                        eval_step, state.variables(), job.validation_batches(), mesh, shown
-                    )
-                last_scores = counting.scalars(counts, scheme)
+                    last_scores = _validate(job, eval_step, state)
                 logs.scalars(number, last_scores)
                 if best := _better(job, meta["best"], last_scores, number):
                     meta |= {"best": best, "seen": tally.record()}
@@ -225,6 +219,14 @@ def _claim(workdir: Place, config: Config, start: int, lead: bool) -> None:
     if lead:
         records.write(workdir / "config.json", config.to_dict())
         (workdir / NON_FINITE).unlink(missing_ok=True)
+
+
+def _validate(job: Job, eval_step: Callable, state: TrainState) -> dict[str, float]:
+    """The scores of the validation split by name, with progress on the terminal."""
+    split, batches = job.validation.split, job.validation_batches()
+    shown = functools.partial(counting.shown, split=split, batch=job.config.eval.batch)
+    counts, _ = counting.count(eval_step, state.variables(), batches, job.mesh, shown)
+    return counting.scalars(counts, split.scheme)
 
 
 def _better(

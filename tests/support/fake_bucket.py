@@ -113,6 +113,12 @@ class FakeBucket:
             "md5Hash": base64.b64encode(hashlib.md5(there.data).digest()).decode(),
         }
 
+    def put_folder(self, folder: pathlib.Path, bucket: str, name: str) -> None:
+        """Writes the files of a folder as objects below a name."""
+        for path in folder.rglob("*"):
+            if path.is_file():
+                self.put(bucket, f"{name}/{path.relative_to(folder)}", path.read_bytes())
+
     def files(self, prefix: str = "") -> dict[str, bytes]:
         """What lies in all buckets below a prefix, BUCKET/NAME, without marks of folders."""
         with self.lock:
