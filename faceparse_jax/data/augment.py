@@ -117,7 +117,7 @@ _TILE = 16
 """Side of the tiles of a crop that `_multiply` makes at once."""
 
 
-def _reach(augment) -> int:
+def _reach(augment: Augment) -> int:
     """How many pixels of the source a tile can span to a side, at most."""
     angle = math.radians(min(augment.rotate, 45.0))
     span = (_TILE - 1) * (math.cos(angle) + math.sin(angle)) / min(augment.scales)
