@@ -12,6 +12,7 @@ Head = dict[str, Any]
 """Parameters of one head: name -> float32 scalar or small vector."""
 
 HAIR_STYLES = ("bald", "receding", "short", "crop", "bob", "long", "bun", "afro", "fringe")
+SHAPES = 10  # things behind the head
 
 # Skin from the lightest to the darkest, linear RGB, interpolated between.
 _SKIN = np.array(
@@ -76,20 +77,26 @@ def sample_head(key: int) -> Head:
     h["nose_out"] = near(1.00, 0.035)
     h["nose_width"] = near(0.115, 0.015)
     h["eye_apart"] = near(0.305, 0.013)
-    h["eye_width"] = near(0.150, 0.009)
-    h["eye_slant"] = near(0.05, 0.06)
+    h["eye_width"] = near(0.124, 0.009)
+    h["eye_slant"] = near(0.03, 0.06)
     h["ear_size"] = near(1.0, 0.10)
     h["ear_out"] = near(0.0, 0.02)
-    h["neck_width"] = near(0.40 if masculine else 0.33, 0.025)
+    h["neck_width"] = near(0.43 if masculine else 0.36, 0.03)
 
     # Expression.
     mood = r.random()
-    h["smile"] = near(0.03, 0.025) if mood < 0.7 else near(-0.01, 0.012)
-    h["mouth_open"] = r.uniform(0.05, 0.16) if r.random() < 0.45 else 0.0
-    h["mouth_width"] = near(0.25, 0.018) * (1 + 1.5 * max(h["smile"], 0))
-    h["upper_lip"] = near(0.052, 0.010)
-    h["lower_lip"] = near(0.070, 0.012)
-    h["eye_open"] = near(0.060, 0.009, -2.0, 2.0) if r.random() < 0.95 else 0.012
+    grin = mood < 0.45  # with teeth
+    if grin:
+        h["smile"], h["mouth_open"] = near(0.046, 0.016), r.uniform(0.06, 0.16)
+    else:
+        h["smile"] = near(0.02, 0.022) if mood < 0.85 else near(-0.01, 0.012)
+        h["mouth_open"] = r.uniform(0.03, 0.18) if r.random() < 0.30 else 0.0
+    h["grin"] = float(grin)
+    h["mouth_width"] = near(0.240, 0.020) * (1 + 3.5 * max(h["smile"], 0))
+    h["teeth"] = r.uniform(0.05, 0.13) if grin else r.uniform(0.0, 0.05)
+    h["upper_lip"] = near(0.046, 0.013)
+    h["lower_lip"] = near(0.068, 0.015)
+    h["eye_open"] = near(0.053, 0.009) * (0.82 if grin else 1) if r.random() < 0.96 else 0.012
     h["gaze"] = r.uniform(-0.04, 0.04, 2) * [1, 0.5]
     h["brow_raise"] = near(0.0, 0.02)
 
@@ -114,15 +121,22 @@ def sample_head(key: int) -> Head:
     h["moustache"] = 1.0 if h["beard"] > 0 and r.random() < 0.8 else 0.0
     h["wrinkles"] = max(age - 0.45, 0) * 1.6
     h["freckles"] = chance(0.15) * (tone < 1.5)
-    h["brow_thick"] = near(0.036 if masculine else 0.026, 0.006)
-    h["brow_arch"] = near(0.04, 0.015)
+    h["brow_thick"] = near(0.038 if masculine else 0.027, 0.008)
+    h["brow_arch"] = near(0.045, 0.020)
+    h["brow_width"] = near(0.205, 0.022)
+    h["brow_dense"] = r.uniform(0.45, 0.95)
+    h["shadow_colour"] = skin * r.uniform(0.2, 0.9, 3)
+    h["eye_shadow"] = r.uniform(0.2, 0.9) if made_up and r.random() < 0.7 else 0.0
+    h["liner"] = r.uniform(0.6, 1.0) if made_up else r.uniform(0.1, 0.6)
+    h["shine"] = r.uniform(0.03, 0.30)
+    h["pores"] = r.uniform(0.0, 1.0)
     h["texture"] = r.uniform(0, 100, 3)
 
     # Hair.
     weights = (
-        [0.10, 0.13, 0.32, 0.22, 0.03, 0.06, 0.02, 0.08, 0.04]
+        [0.08, 0.11, 0.42, 0.17, 0.05, 0.08, 0.02, 0.05, 0.02]
         if masculine
-        else [0.01, 0.0, 0.05, 0.05, 0.22, 0.40, 0.11, 0.07, 0.09]
+        else [0.01, 0.0, 0.06, 0.03, 0.18, 0.48, 0.12, 0.05, 0.07]
     )
     style = HAIR_STYLES[r.choice(len(HAIR_STYLES), p=np.array(weights) / sum(weights))]
     h |= _hair(style, r)
@@ -132,78 +146,184 @@ def sample_head(key: int) -> Head:
     if style == "afro":
         h["hat"] = 0.0
     h["hat_colour"] = r.uniform(0.02, 0.6, 3)
-    h["hat_low"] = r.uniform(0.40, 0.55)
+    h["hat_low"] = r.uniform(0.27, 0.55)
+    h["hat_tall"] = r.uniform(0.0, 0.25)
     glasses = r.random()
     h["glasses"] = 0.0 if glasses > 0.16 else 1.0
     h["sunglasses"] = 1.0 if glasses < 0.04 else 0.0
     h["lens_width"] = r.uniform(0.19, 0.23)
     h["lens_height"] = r.uniform(0.12, 0.19)
-    h["frame"] = r.uniform(0.012, 0.026)
+    h["frame"] = r.uniform(0.008, 0.028)
+    h["lens_square"] = r.uniform(2.0, 5.0)
+    h["lens_tint"] = r.uniform(0.0, 0.25) if r.random() < 0.7 else r.uniform(0.25, 0.8)
+    h["lens_glare"] = r.uniform(0.0, 0.6) * chance(0.6)
+    h["lens_colour"] = r.uniform(0.0, 0.15, 3)
     h["frame_colour"] = np.array([(0.01, 0.01, 0.01), (0.08, 0.03, 0.015), (0.35, 0.30, 0.2)])[
         r.choice(3)
     ]
     h["earrings"] = chance(0.45 if not masculine else 0.06)
-    h["earring_size"] = r.uniform(0.04, 0.09)
-    h["earring_drop"] = r.uniform(0.0, 0.22)
+    h["earring_size"] = r.uniform(0.04, 0.12)
+    h["earring_drop"] = r.uniform(0.0, 0.35)
+    h["earring_hoop"] = chance(0.35)
     h["necklace"] = chance(0.25 if not masculine else 0.08)
     h["necklace_drop"] = r.uniform(0.0, 0.3)
+    h["necklace_wide"] = r.uniform(0.02, 0.05)
     h["metal"] = np.array([(0.85, 0.62, 0.22), (0.75, 0.75, 0.78), (0.9, 0.88, 0.82)])[r.choice(3)]
     h["cloth_colour"] = (
         r.uniform(0.01, 0.75, 3) if r.random() < 0.6 else np.full(3, r.uniform(0.01, 0.8))
     )
     h["cloth_second"] = r.uniform(0.01, 0.8, 3)
     h["cloth_pattern"] = r.choice([0.0, 0.0, 1.0, 2.0])
-    h["neckline"] = r.uniform(-1.62, -1.28)
-    h["v_neck"] = chance(0.4) * r.uniform(0.2, 0.6)
-    h["shoulder"] = near(1.55 if masculine else 1.32, 0.08)
+    neckline = r.random()
+    h["neckline"] = r.uniform(-1.70, -1.25)
+    if neckline < 0.10:
+        h["neckline"] = r.uniform(-1.25, -1.05)  # a high collar
+    elif neckline < (0.15 if masculine else 0.35):
+        h["neckline"] = r.uniform(-2.3, -1.7)  # bare shoulders
+    h["v_neck"] = chance(0.5) * r.uniform(0.15, 0.7)
+    h["collar"] = chance(0.45) * r.uniform(0.02, 0.10)
+    h["lapel"] = chance(0.35) * r.uniform(0.15, 0.5)
+    h["lapel_colour"] = r.uniform(0.01, 0.8, 3) if r.random() < 0.5 else np.full(3, 0.75)
+    h["fold"] = r.uniform(0.005, 0.03)
+    h["shoulder"] = near(1.55 if masculine else 1.32, 0.10)
+    h["shoulder_up"] = near(0.12, 0.07)
 
     # Pose and camera.
-    h["yaw"] = np.deg2rad(np.clip(r.normal(0, 22), -60, 60))
-    h["pitch"] = np.deg2rad(np.clip(r.normal(0, 8), -25, 25))
-    h["roll"] = np.deg2rad(np.clip(r.normal(0, 7), -20, 20))
-    h["distance"] = r.uniform(6.0, 10.0)
-    h["frame_half"] = r.uniform(1.02, 1.40)  # half of the picture's height at the head
-    h["shift"] = np.array([r.uniform(-0.08, 0.08), r.uniform(-0.22, -0.05)])
+    yaw = r.normal(0, 20) if r.random() < 0.85 else r.uniform(-65, 65)
+    h["yaw"] = np.deg2rad(np.clip(yaw, -65, 65))
+    h["pitch"] = np.deg2rad(np.clip(r.normal(0, 9), -28, 28))
+    h["roll"] = np.deg2rad(np.clip(r.normal(0, 8), -25, 25))
+    h["distance"] = r.uniform(4.5, 11.0)
+    # Half of the picture's height at the head: near the benchmark's portraits, or anywhere.
+    portrait = r.random() < 0.7
+    h["frame_half"] = near(1.27, 0.10) if portrait else np.exp(r.uniform(np.log(0.8), np.log(3)))
+    loose = 0.06 if portrait else 0.25 * h["frame_half"]
+    turned = 0.45 * np.sin(h["yaw"])  # the face leaves the middle as the head turns
+    h["shift"] = np.array([turned + r.normal(0, loose), -0.08 + r.normal(0, loose)])
 
     # Light and picture.
-    side, up = r.uniform(-1.1, 1.1), r.uniform(0.0, 0.9)
+    side, up = r.uniform(-1.3, 1.3), r.uniform(-0.1, 1.0)
+    if r.random() < 0.12:
+        side = r.choice([-1, 1]) * r.uniform(1.3, 2.6)  # from behind
     light = np.array([np.sin(side) * np.cos(up), np.sin(up), np.cos(side) * np.cos(up)])
     h["light"] = light / np.linalg.norm(light)
     warmth = r.uniform(-0.15, 0.15)
-    h["light_colour"] = np.array([1 + warmth, 1.0, 1 - warmth]) * r.uniform(1.5, 2.5)
-    h["ambient"] = r.uniform(0.25, 0.60)
+    h["light_colour"] = np.array([1 + warmth, 1.0, 1 - warmth]) * r.uniform(1.2, 3.0)
+    h["light_hard"] = np.exp(r.uniform(np.log(2.0), np.log(12.0)))
+    h["ambient"] = r.uniform(0.15, 0.9)
+    rim = r.uniform(1.6, 2.8) * r.choice([-1, 1])
+    h["rim"] = np.array([np.sin(rim), 0.3, np.cos(rim)])
+    h["rim_colour"] = chance(0.4) * r.uniform(0.2, 1.2) * r.uniform(0.6, 1.0, 3)
     h["ambient_colour"] = np.array([1 - 0.7 * warmth, 1.0, 1 + 0.7 * warmth])
-    h["background"] = r.uniform(0.02, 0.85, (3, 3)) * r.uniform(0.4, 1.0)
-    h["background_wave"] = r.uniform(-4, 4, (4, 2))
-    h["background_phase"] = r.uniform(0, 6.28, 4)
-    h["background_detail"] = r.uniform(0, 0.6)
-    h["blur"] = r.uniform(0.25, 0.75) if r.random() < 0.85 else r.uniform(0.75, 1.3)
-    h["noise"] = r.uniform(0.0, 0.02)
-    h["noise_seed"] = np.int32(r.integers(2**31))
+    h |= _background(skin, h["hair_colour"], h["cloth_colour"], r)
+    h |= _occluder(skin, r)
+    h |= _camera(r)
     return {k: v if k == "noise_seed" else np.asarray(v, np.float32) for k, v in h.items()}
+
+
+def _background(skin, hair, cloth, r: np.random.Generator) -> Head:
+    """A wall, or a clutter of things out of focus; see `render._background`."""
+
+    def colour():
+        kind = r.random()
+        if kind < 0.35:
+            return np.full(3, r.uniform(0.0, 0.95)) * r.uniform(0.9, 1.0, 3)
+        if kind < 0.45:
+            return skin * r.uniform(0.6, 1.3)
+        if kind < 0.52:
+            return hair * r.uniform(0.6, 1.5)
+        if kind < 0.57:
+            return cloth * r.uniform(0.6, 1.3)
+        grey = r.uniform(0.02, 0.8)
+        return np.clip(grey * (1 + r.uniform(0, 1.5) * (r.uniform(0, 1, 3) - 0.5)), 0, 1)
+
+    plain = r.random() < 0.3
+    wall = colour() if r.random() < 0.7 else np.full(3, r.choice([0.0, 0.02, 0.85, 0.95]))
+    return {
+        "background": np.stack([wall, wall if plain else colour()]),
+        "background_turn": r.uniform(0, 2 * np.pi),
+        "background_shapes": np.stack([colour() for _ in range(SHAPES)]),
+        "background_place": r.uniform(-0.1, 1.1, (SHAPES, 2)),
+        "background_size": np.exp(r.uniform(np.log(0.02), np.log(0.45), (SHAPES, 2))),
+        "background_angle": np.where(r.random(SHAPES) < 0.6, 0, r.uniform(0, np.pi, SHAPES)),
+        "background_round": r.random(SHAPES) < 0.4,
+        "background_there": (r.random(SHAPES) < r.uniform(0.2, 1.0)) * (not plain),
+        "background_soft": np.exp(r.uniform(np.log(0.006), np.log(0.15))),
+        "background_rough": np.exp(r.uniform(np.log(0.01), np.log(0.35))) * (0.2 if plain else 1),
+        "background_fine": r.uniform(0.0, 1.0),
+    }
+
+
+def _occluder(skin, r: np.random.Generator) -> Head:
+    """A hand or a microphone before the face, or neither; see `shapes.held`."""
+    kind = r.random()
+    hand = r.random() < 0.7
+    side = r.choice([-1, 1])
+    where = (
+        np.array([side * r.uniform(0.1, 0.75), r.uniform(-1.15, 0.2), r.uniform(0.75, 0.95)])
+        if hand
+        else np.array([r.uniform(-0.3, 0.3), r.uniform(-1.15, -0.8), r.uniform(0.95, 1.2)])
+    )
+    dark = np.full(3, r.uniform(0.01, 0.2))
+    return {
+        "held": 0.0 if kind > 0.09 else 1.0 if hand else 2.0,
+        "held_at": where,
+        "held_turn": side * r.uniform(-0.3, 1.1),
+        "held_size": r.uniform(0.85, 1.2),
+        "held_colour": skin * r.uniform(0.9, 1.1) if hand else dark,
+    }
+
+
+def _camera(r: np.random.Generator) -> Head:
+    """What happens between light and file; see `render._photograph`."""
+    return {
+        "exposure": np.exp(r.normal(0, 0.25)),
+        "contrast": np.exp(r.normal(0.12, 0.2)),
+        "saturation": 0.0 if r.random() < 0.05 else np.exp(r.normal(0.05, 0.25)),
+        "white": np.exp(r.normal(0, 0.07, 3)),
+        "vignette": r.uniform(0.0, 0.4) * (r.random() < 0.3),
+        "blur": r.uniform(0.2, 0.6) if r.random() < 0.8 else r.uniform(0.6, 1.6),
+        "sharpen": r.uniform(0.0, 0.8) * (r.random() < 0.5),
+        "noise": r.uniform(0.0, 0.015) if r.random() < 0.8 else r.uniform(0.015, 0.06),
+        "noise_seed": np.int32(r.integers(2**31)),
+        "jpeg": np.exp(r.uniform(np.log(0.01), np.log(0.12))) * (r.random() < 0.4),
+    }
 
 
 def _hair(style: str, r: np.random.Generator) -> Head:
     """Shape of the hair; see `shapes.hair` for the meaning of each number."""
     h = {
         "hair": 0.0 if style == "bald" else 1.0,
-        "hair_thick": r.uniform(0.05, 0.10),
-        "hairline": r.uniform(0.60, 0.70),
+        "hair_thick": r.uniform(0.05, 0.14),
+        "hairline": r.uniform(0.56, 0.72),
         "hair_temple": r.uniform(0.15, 0.35),
+        "hair_part": r.uniform(-0.3, 0.3),
+        "hair_sweep": np.zeros(2),
+        "hair_open": np.full(2, 2.0),
+        "hair_locks": np.zeros(2),
+        "hair_lock_thick": r.uniform(0.12, 0.24),
+        "hair_sheet": r.uniform(0.02, 0.06),
+        "hair_wave": r.uniform(0.005, 0.045),
+        "hair_strand": r.uniform(0.0, 0.010),
+        "hair_fine": r.uniform(25, 70),
+        "hair_gloss": r.uniform(0.1, 0.6),
+        "hair_ragged": r.uniform(0.0, 0.07),
         "hair_side": -0.22,
         "hair_low": -0.45,
         "hair_length": 0.0,
         "hair_volume": 0.0,
         "bun": 0.0,
         "curl": r.uniform(0.0, 0.5),
-        "fringe": 0.0,
     }
     if style == "receding":
         h |= {"hairline": r.uniform(0.85, 0.98), "hair_thick": 0.03, "hair_temple": 0.1}
     elif style == "crop":
         h |= {"hair_thick": r.uniform(0.02, 0.04), "hair_low": -0.3}
     elif style == "short":
-        h |= {"hair_thick": r.uniform(0.07, 0.15)}
+        h |= {"hair_thick": r.uniform(0.07, 0.24)}
+        if r.random() < 0.4:  # combed over the forehead
+            h["hair_sweep"] = r.uniform(0.0, 0.5, 2)
+            h["hairline"] = r.uniform(0.4, 0.7)
     elif style in ("bob", "long", "fringe"):
         length = {"bob": r.uniform(0.6, 0.95), "long": r.uniform(1.2, 2.0)}.get(
             style, r.uniform(0.7, 1.8)
@@ -211,14 +331,28 @@ def _hair(style: str, r: np.random.Generator) -> Head:
         h |= {
             "hair_length": length,
             "hair_low": -length,
-            "hair_side": r.uniform(-0.05, 0.28),
-            "hair_thick": r.uniform(0.09, 0.15),
-            "hair_volume": r.uniform(0.0, 0.14),
+            "hair_side": r.uniform(-0.05, 0.35),
+            "hair_thick": r.uniform(0.09, 0.22),
+            "hair_volume": r.uniform(0.0, 0.30),
+            "hair_locks": (r.random(2) < (0.65 if length > 1 else 0.3)).astype(float),
         }
+        falls = r.random()
+        if falls < 0.40:  # like curtains, from a parting
+            h["hair_open"] = r.uniform(0.38, 0.72, 2)
+            h["hair_sweep"] = r.uniform(0.0, 0.45, 2)
+        elif falls < 0.70:  # swept to one side, over brow or eye
+            side = int(r.random() < 0.5)
+            h["hair_sweep"][side], h["hair_sweep"][1 - side] = r.uniform(0.4, 1.1), 0.1
+            h["hair_part"] = (0.35 - 0.7 * side) * r.uniform(0.3, 1.0) * -1
+            h["hair_open"][side] = r.uniform(0.40, 0.75)
+        elif falls < 0.85:  # tucked behind one ear
+            h["hair_open"][int(r.random() < 0.5)] = r.uniform(0.40, 0.70)
         if style == "fringe":
-            h |= {"hairline": r.uniform(0.28, 0.36), "hair_temple": 0.05, "fringe": 1.0}
+            h |= {"hairline": r.uniform(0.14, 0.38), "hair_temple": 0.05, "hair_sweep": np.zeros(2)}
     elif style == "bun":
-        h |= {"bun": r.uniform(0.22, 0.34), "hair_thick": 0.05, "hair_side": -0.2}
+        h |= {"bun": r.uniform(0.18, 0.38), "hair_thick": r.uniform(0.05, 0.12), "hair_side": -0.2}
+        if r.random() < 0.4:
+            h["hair_sweep"] = r.uniform(0.0, 0.6, 2)
     elif style == "afro":
         h |= {"hair_thick": r.uniform(0.25, 0.5), "curl": 1.0, "hair_side": -0.1, "hair_low": -0.55}
     return h

@@ -13,9 +13,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from faceparse_jax.data.synthetic import shapes
-from faceparse_jax.data.synthetic.identity import Head, sample_head
-from faceparse_jax.data.synthetic.paint import CLASS, paint, smooth
-from faceparse_jax.data.synthetic.shapes import sine
+from faceparse_jax.data.synthetic.identity import SHAPES, Head, sample_head
+from faceparse_jax.data.synthetic.paint import CLASS, mix, paint, smooth
 from faceparse_jax.errors import InputError
 from faceparse_jax.labels import CELEBAMASK_HQ
 
@@ -144,15 +143,26 @@ def _render(h: Head, size: int):
     coarse, coarse_points = _coarse_hits(h, size // _COARSE)
     shade, occlusion = _coarse_light(coarse_points, h)
     p, direction = _fine_hits(h, size, coarse)
+    normal = _normal(p, h, 0.006)
     distances, in_head, in_body = shapes.parts(p, h)
     hit = shapes.nearest(distances) < _TOUCH
-    surface = paint(distances, in_head, in_body, h)
-    colour = _lit(surface, p, direction, _enlarged(shade, size), _enlarged(occlusion, size), h)
-    behind = _background(h, size)
-    image = jnp.where(hit[..., None], jnp.stack(colour, -1), jnp.stack(behind, -1))
+    to_head = shapes.rotation(h["yaw"], h["pitch"], h["roll"])
+    ray = tuple(sum(to_head[j, i] * direction[j] for j in range(3)) for i in range(3))
+    shade, occlusion = _enlarged(shade, size), _enlarged(occlusion, size)
+
+    def painted():
+        return paint(distances, in_head, in_body, ray, h)
+
+    def lit():
+        return jnp.stack(_lit(surface, normal, direction, shade, occlusion, h), -1)
+
+    surface = _kept(hit, painted)
+    colour = _kept(hit, lit)
+    image = jnp.where(hit[..., None], colour, jnp.stack(_background(h, size), -1))
     label = jnp.where(hit, surface.label, 0)
 
-    has_depth = jnp.isin(label, np.array(CELEBAMASK_HQ.depth_classes)) & (label != CLASS["mouth"])
+    of_head = jnp.isin(label, np.array(CELEBAMASK_HQ.depth_classes)) & (label != CLASS["mouth"])
+    has_depth = of_head | (surface.lens & hit)
     low, high = _DEPTH_RANGE
     scale = (-p[2] - low) / (high - low)
     depth = jnp.clip(jnp.round(1 + 254 * scale), 1, 255)
@@ -161,6 +171,18 @@ def _render(h: Head, size: int):
         jnp.where(has_depth, depth, 0).astype(jnp.uint8),
         label.astype(jnp.uint8),
     )
+
+
+def _kept(hit, make):
+    """What `make` gives where anything is hit, stored at once.
+
+    Without the condition XLA computes it anew on a CPU for each of its later uses.
+    """
+
+    def nothing():
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(make))
+
+    return jax.lax.cond(hit.any(), make, nothing)
 
 
 def _coarse_light(p, h):
@@ -176,13 +198,12 @@ def _coarse_light(p, h):
     probed = _probe(p, tuple(offsets(i) for i in range(3)), h)
     near, wide = probed[:2]
     occlusion = jnp.clip(0.45 * near / reach[0] + 0.55 * wide / reach[1], 0, 1)
-    clear = jnp.min(0.5 + 6 * probed[2:] / steps[:, None, None], axis=0)
+    clear = jnp.min(0.5 + h["light_hard"] * probed[2:] / steps[:, None, None], axis=0)
     return jnp.clip(clear, 0, 1), occlusion
 
 
-def _lit(surface, p, direction, shade, occlusion, h):
+def _lit(surface, normal, direction, shade, occlusion, h):
     """Lamp and surroundings on the painted surface, linear RGB."""
-    normal = _normal(p, h, 0.006)
     toward = sum(n * h["light"][i] for i, n in enumerate(normal))
     view = tuple(-a for a in direction)
     half = tuple(v + h["light"][i] for i, v in enumerate(view))
@@ -192,46 +213,103 @@ def _lit(surface, p, direction, shade, occlusion, h):
     grazing = jnp.clip(sum(n * v for n, v in zip(normal, view, strict=True)), 0, 1)
     shine = shine * shade + 0.036 * surface.gloss * (1 - grazing) ** 3
     soft = jnp.isin(surface.label, _SOFT)
+    behind = sum(n * h["rim"][i] for i, n in enumerate(normal))
     sky = 0.65 + 0.35 * normal[1]
     colours = []
     for i, albedo in enumerate(surface.albedo):
         # Light that scatters in skin reddens the edge of the shade.
         wrap = jnp.where(soft, 0.45, 0.25) if i == 0 else 0.25
         lamp = h["light_colour"][i] * jnp.clip((toward + wrap) / (1 + wrap), 0, 1) * shade
+        rim = h["rim_colour"][i] * jnp.clip(behind, 0, 1) * occlusion
         room = h["ambient"] * h["ambient_colour"][i] * sky * (0.35 + 0.65 * occlusion)
-        colours.append(albedo * (0.55 * lamp + room) + 0.6 * shine * h["light_colour"][i])
+        colours.append(albedo * (0.55 * (lamp + rim) + room) + 0.6 * shine * h["light_colour"][i])
     return colours
 
 
 def _background(h: Head, size: int):
-    """Soft blobs of three colours, out of focus, or a wall with a gradient."""
+    """A gradient, rough or smooth, with coloured rectangles and ellipses before it."""
     c = (jnp.arange(size, dtype=jnp.float32) + 0.5) / size
     across, down = jnp.meshgrid(c, c)
-    wave, phase = h["background_wave"], h["background_phase"]
-    w = [
-        0.5 + 0.5 * sine(2 * (wave[i, 0] * across + wave[i, 1] * down) + phase[i]) for i in range(4)
-    ]
-    weights = (w[0], (1 - w[0]) * w[1], (1 - w[0]) * (1 - w[1]))
-    detail = sine(7 * w[2] + 5 * across) * sine(6 * w[3] + 7 * down)
-    detail = 1 + h["background_detail"] * smooth(-0.6, 0.6, detail)
-    return [
-        sum(h["background"][j, i] * v for j, v in enumerate(weights)) * detail for i in range(3)
-    ]
+    turn = h["background_turn"]
+    slope = 0.5 + (across - 0.5) * jnp.cos(turn) + (down - 0.5) * jnp.sin(turn)
+    slope = smooth(-0.1, 1.1, slope)
+    first, second = h["background"]
+    colour = tuple(first[i] + slope * (second[i] - first[i]) for i in range(3))
+    for j in range(SHAPES):
+        angle = h["background_angle"][j]
+        x, y = across - h["background_place"][j, 0], down - h["background_place"][j, 1]
+        x, y = jnp.cos(angle) * x + jnp.sin(angle) * y, jnp.cos(angle) * y - jnp.sin(angle) * x
+        wide, tall = h["background_size"][j]
+        box = jnp.maximum(jnp.abs(x) - wide, jnp.abs(y) - tall)
+        oval = (jnp.sqrt((x / wide) ** 2 + (y / tall) ** 2 + 1e-9) - 1) * jnp.minimum(wide, tall)
+        edge = jnp.where(h["background_round"][j] > 0, oval, box)
+        cover = smooth(h["background_soft"], -h["background_soft"], edge)
+        colour = mix(colour, h["background_shapes"][j], cover * h["background_there"][j])
+    # Grains from coarse to fine, each of half the strength of the one before, or of the same.
+    keys = jax.random.split(jax.random.key(h["noise_seed"] + 1), 4)
+    rough = 0.0
+    for n, key in enumerate(keys):
+        grains = jax.random.normal(key, (4 * 2**n, 4 * 2**n, 3))
+        grains = 0.3 * grains + 0.7 * grains[..., :1]
+        strength = 0.5 ** (n * (1 - h["background_fine"]))
+        rough += strength * jax.image.resize(grains, (size, size, 3), "linear")
+    rough = 1 + h["background_rough"] * rough
+    return [jnp.clip(colour[i] * rough[..., i], 0, 4) for i in range(3)]
+
+
+def _blurred(image, sigma):
+    """Gaussian blur of [s s 3] by products of matrices; `sigma` in pixels."""
+    c = jnp.arange(image.shape[0], dtype=jnp.float32)
+    kernel = jnp.exp(-0.5 * ((c[:, None] - c[None]) / sigma) ** 2)
+    kernel = kernel / kernel.sum(1, keepdims=True)
+    return jnp.einsum("ij,kl,jlc->ikc", kernel, kernel, image)
+
+
+_LUMA = np.float32([0.299, 0.587, 0.114])
+_TO_YCC = np.float32([_LUMA, (-0.1687, -0.3313, 0.5), (0.5, -0.4187, -0.0813)])
+_FROM_YCC = np.linalg.inv(_TO_YCC).astype(np.float32)
+_BLOCK = np.arange(8)
+_COSINES = np.cos((2 * _BLOCK[None] + 1) * _BLOCK[:, None] * np.pi / 16) / 2
+_COSINES[0] /= np.sqrt(2)
+_COSINES = _COSINES.astype(np.float32)
+
+
+def _through_jpeg(image, step):
+    """What rounding the cosine transform of blocks of 8 x 8 pixels does to sRGB [s s 3] in 0..1.
+
+    Args:
+        step: of the lowest frequencies; higher ones and colour are rounded more coarsely.
+    """
+    size = image.shape[0]
+    more = -size % 8
+    ycc = jnp.pad(image, ((0, more), (0, more), (0, 0)), mode="edge") @ _TO_YCC.T
+    blocks = ycc.reshape((size + more) // 8, 8, (size + more) // 8, 8, 3)
+    waves = jnp.einsum("ui,vj,aibjc->aubvc", _COSINES, _COSINES, blocks)
+    coarse = 1 + 0.5 * (_BLOCK[:, None] + _BLOCK[None])
+    steps = step * coarse[:, None, :, None] * np.float32([1, 2, 2])
+    waves = jnp.round(waves / steps) * steps
+    blocks = jnp.einsum("ui,vj,aubvc->aibjc", _COSINES, _COSINES, waves)
+    return (blocks.reshape(ycc.shape) @ _FROM_YCC.T)[:size, :size]
 
 
 def _photograph(image, h: Head, size: int):
-    """Blur, tone curve, sRGB, noise; linear RGB [s s 3] to uint8."""
-    radius = max(2, round(2.6 * size / 128))
-    offsets = jnp.arange(-radius, radius + 1)
-    kernel = jnp.exp(-0.5 * (offsets / (h["blur"] * size / 128)) ** 2)
-    kernel = kernel / kernel.sum()
-    padded = jnp.pad(image, ((radius, radius), (radius, radius), (0, 0)), mode="edge")
-    taps = range(2 * radius + 1)
-    image = sum(kernel[i] * padded[i : i + size] for i in taps)
-    image = sum(kernel[i] * image[:, i : i + size] for i in taps)
-    image = jnp.clip(image, 0, None)
+    """Lens, tone curve, sRGB, sharpening, noise, JPEG; linear RGB [s s 3] to uint8."""
+    scale = size / 128
+    image = _blurred(image, h["blur"] * scale)
+    c = (jnp.arange(size, dtype=jnp.float32) + 0.5) / size * 2 - 1
+    dark = 1 - h["vignette"] * (c[:, None] ** 2 + c[None] ** 2)
+    image = jnp.clip(image, 0, None) * (h["exposure"] * dark)[..., None] * h["white"]
     image = image * (1 + image / 4) / (1 + image)
     low = 12.92 * image
     image = jnp.where(image < 0.0031308, low, 1.055 * (image + 1e-9) ** (1 / 2.4) - 0.055)
-    image += h["noise"] * jax.random.normal(jax.random.key(h["noise_seed"]), image.shape)
-    return jnp.clip(jnp.round(255 * image), 0, 255).astype(jnp.uint8)
+    grey = jnp.sum(image * _LUMA, -1, keepdims=True)
+    image = grey + h["saturation"] * (image - grey)
+    image = 0.45 + h["contrast"] * (image - 0.45)
+    soft = _blurred(image, 0.8 * scale)
+    image = image + h["sharpen"] * (image - soft)
+    noise = jax.random.normal(jax.random.key(h["noise_seed"]), image.shape)
+    image = jnp.clip(image + h["noise"] * noise, 0, 1)
+    coded = jax.lax.cond(
+        h["jpeg"] > 0, lambda x: _through_jpeg(x, h["jpeg"]), lambda x: x, image
+    )
+    return jnp.clip(jnp.round(255 * coded), 0, 255).astype(jnp.uint8)

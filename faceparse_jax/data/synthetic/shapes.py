@@ -138,7 +138,7 @@ def ears(p: Point, h):
     # Tilted back and turned outwards.
     u = (m - base) * 0.86 + (z + 0.10) * 0.5
     w = (z + 0.10) * 0.86 - (m - base) * 0.5
-    v = y + 0.07 + 0.25 * w
+    v = y + 0.13 + 0.25 * w
     ear = ellipsoid((u, v, w), (0.02, 0.0, 0.0), (0.055, 0.27 * size, 0.165 * size))
     hollow = ellipsoid((u, v, w), (0.075, 0.03, 0.03), (0.05, 0.17 * size, 0.10 * size))
     return carve(ear, hollow, 0.03)
@@ -150,19 +150,25 @@ def eyeballs(p: Point, h):
     return sphere((m, y, z), (h["eye_apart"], 0.0, 0.520), 0.172)
 
 
-def hair(p: Point, h):
+def hair(p: Point, skin, h):
     """A shell round the skull that leaves the face free, with lengths, bun, curls.
 
     ``hair_thick`` is the shell's thickness, ``hairline`` its height over the forehead,
     lower by ``hair_temple`` at the temples; at the sides it reaches forward to z =
-    ``hair_side`` and down to y = ``hair_low``; ``hair_length`` adds a fall behind.
+    ``hair_side`` and down to y = ``hair_low``; ``hair_length`` adds a fall behind, and
+    ``hair_locks`` lies before the right and the left shoulder. From ``hair_part`` it is
+    swept down over the forehead by ``hair_sweep`` to the right and to the left, where it
+    lies on the `skin` as a sheet; ``hair_open`` is how far from the middle the face is
+    free on both sides.
     """
     x, y, z = p
     thick = h["hair_thick"]
     back = h["skull_back"]
     wave = sine(9 * x + 5 * y + h["texture"][0]) * sine(8 * z - 6 * y + h["texture"][1])
     curl = sine(23 * x + h["texture"][2]) * sine(21 * y) * sine(22 * z + h["texture"][0])
-    ruffle = 0.010 * wave + 0.028 * h["curl"] * curl * jnp.minimum(thick * 8, 1.0)
+    strand = sine(h["hair_fine"] * x + 6 * sine(3 * y + h["texture"][2]) + h["texture"][0])
+    ruffle = h["hair_wave"] * wave + 0.028 * h["curl"] * curl * jnp.minimum(thick * 8, 1.0)
+    ruffle += h["hair_strand"] * strand
     q = (x / h["face_width"], y, z)
     d = ellipsoid(
         q, (0.0, 0.27 + 0.3 * thick, 0.77 - back), (0.74 + thick, 0.73 + thick, back + 0.8 * thick)
@@ -175,15 +181,33 @@ def hair(p: Point, h):
         (fall_width, 0.55 + 0.62 * length, 0.55),
     )
     d = jnp.where(length > 0, join(d, fall, 0.12), d)
+    sheet = skin - h["hair_sheet"] - 0.10 * jnp.clip(thick, 0, 0.2)
+    d = join(d, jnp.maximum(sheet, -0.1 - z), 0.04)
+    for i, side in enumerate((-1.0, 1.0)):
+        out = 0.66 + 0.5 * h["hair_volume"]
+        swing = 0.05 * sine(4 * y + h["texture"][i])
+        thin = h["hair_lock_thick"]
+        lock = capsule(
+            (side * x + swing, y, z),
+            (out - 0.06, 0.15, 0.05),
+            (out + 0.04, -length, 0.42),
+            thin,
+            0.8 * thin,
+        )
+        d = jnp.where(h["hair_locks"][i] > 0, join(d, lock, 0.10), d)
     # A ragged lower end.
-    low = h["hair_low"] + 0.04 * sine(15 * x + h["texture"][1]) * sine(11 * z)
+    low = h["hair_low"] + (0.04 + h["hair_ragged"]) * sine(15 * x + h["texture"][1]) * sine(11 * z)
     d = jnp.maximum(d, low - y)
-    line = (
-        h["hairline"] - h["hair_temple"] * (x / 0.62) ** 2 + 0.012 * sine(31 * x + h["texture"][0])
-    )
+    ragged = h["hair_ragged"] * sine(13 * x + h["texture"][2]) * sine(5 * x + 2 * y)
+    away = x - h["hair_part"]
+    swept = jnp.where(away < 0, h["hair_sweep"][0], h["hair_sweep"][1])
+    line = h["hairline"] - h["hair_temple"] * (x / 0.62) ** 2 - swept * (jnp.abs(away) / 0.6) ** 1.3
+    line += 0.012 * sine(31 * x + h["texture"][0]) + ragged
     # The side edge runs back behind the ear where hair is short.
     side = h["hair_side"] + jnp.clip(y - 0.1, 0.0, 1.0) * 1.1
-    face = jnp.maximum(y - line, side - z)
+    bend = 0.04 * sine(5 * y + h["texture"][1]) + 0.10 * jnp.clip(-0.6 - y, 0, 1)
+    free = jnp.where(x < 0, h["hair_open"][0], h["hair_open"][1]) + bend
+    face = jnp.maximum(jnp.maximum(y - line, side - z), jnp.abs(x) - free)
     d = carve(d, face, 0.03)
     bun = sphere((x, y, z), (0.0, 0.95, -0.55), h["bun"])
     d = jnp.where(h["bun"] > 0, join(d, bun, 0.05), d)
@@ -200,7 +224,9 @@ def hat(p: Point, h):
     back = h["skull_back"]
     tilted = y - 0.22 * z  # higher at the front
     dome = ellipsoid(
-        (x, y, z), (0.0, 0.30, 0.77 - back), (0.76 + thick, 0.80 + thick, back + thick + 0.02)
+        (x, y, z),
+        (0.0, 0.30, 0.77 - back),
+        (0.76 + thick, 0.80 + thick + h["hat_tall"], back + thick + 0.02),
     )
     dome = jnp.maximum(dome, low - tilted - 0.10)
     band = jnp.abs(tilted - low - 0.02) - 0.10
@@ -218,15 +244,22 @@ def hat(p: Point, h):
     return d * 0.85
 
 
+def lens_edge(m, y, h):
+    """Where a point lies on the lens: below 0 inside, 0 at its edge."""
+    u, v = (m - 0.31 * h["face_width"]) / h["lens_width"], (y + 0.02) / h["lens_height"]
+    k = h["lens_square"]
+    return ((jnp.abs(u) + 1e-4) ** k + (jnp.abs(v) + 1e-4) ** k) ** (1 / k) - 1.0
+
+
 def glasses(p: Point, h):
     x, y, z = p
     m = jnp.abs(x)
     half, tall, wire = h["lens_width"], h["lens_height"], h["frame"]
-    u, v = (m - 0.31 * h["face_width"]) / half, (y + 0.02) / tall
-    ring = jnp.abs((u**4 + v**4 + 1e-6) ** 0.25 - 1.0) * jnp.minimum(half, tall)
+    edge = lens_edge(m, y, h) * jnp.minimum(half, tall)
+    ring = jnp.abs(edge)
     plane = 0.79 - 0.25 * m * m
     rim = jnp.sqrt(ring**2 + (z - plane) ** 2) - wire
-    inside = jnp.maximum((u**4 + v**4 + 1e-6) ** 0.25 - 1.0, 0) * jnp.minimum(half, tall)
+    inside = jnp.maximum(edge, 0)
     lens = jnp.sqrt(inside**2 + (z - plane) ** 2) - 0.012
     bridge = capsule((m, y, z), (0.0, 0.04, 0.86), (0.31 - half + 0.01, 0.02, 0.77), wire, wire)
     edge = 0.31 * h["face_width"] + half
@@ -239,42 +272,76 @@ def earrings(p: Point, h):
     x, y, z = p
     m = jnp.abs(x)
     side = 0.76 * h["face_width"] + h["ear_out"]
-    low = -0.07 - 0.27 * h["ear_size"]
+    low = -0.13 - 0.27 * h["ear_size"]
     size = h["earring_size"]
-    d = sphere((m, y, z), (side, low - size * 0.6 - h["earring_drop"], -0.03), size)
+    middle = (side, low - size * 0.6 - h["earring_drop"], -0.03)
+    d = sphere((m, y, z), middle, size)
+    q = [a - c for a, c in zip((m, y, z), middle, strict=True)]
+    round_ = jnp.sqrt(q[0] ** 2 + q[1] ** 2 + 1e-9) - 1.4 * size
+    d = jnp.where(h["earring_hoop"] > 0, jnp.sqrt(round_**2 + q[2] ** 2) - 0.02, d)
     wire = capsule(
         (m, y, z), (side, low, -0.03), (side, low - h["earring_drop"] - size, -0.03), 0.012, 0.012
     )
     return jnp.minimum(d, wire)
 
 
+def lowered(body: Point, h):
+    """A point as seen from shoulders that are raised by ``shoulder_up``."""
+    x, y, z = body
+    return x, y - h["shoulder_up"], z
+
+
 def neck(body: Point, chin: Point, h):
     """From under the skull, wherever the head is turned, into the shoulders."""
     width = h["neck_width"]
     d = capsule(body, chin, (0.0, -1.55, -0.35), width, width * 1.12)
-    slope = capsule(
-        (jnp.abs(body[0]), *body[1:]), (0.1, -1.42, -0.38), (0.75, -1.72, -0.42), 0.22, 0.26
-    )
-    chest = ellipsoid(body, (0.0, -2.42, -0.35), (1.20, 0.93, 0.60))
+    x, y, z = lowered(body, h)
+    slope = capsule((jnp.abs(x), y, z), (0.1, -1.42, -0.38), (0.75, -1.72, -0.42), 0.22, 0.26)
+    # Below its middle the chest goes straight down.
+    chest = ellipsoid((x, jnp.maximum(y, -2.42), z), (0.0, -2.42, -0.35), (1.20, 0.93, 0.60))
     return join(join(d, slope, 0.25), chest, 0.2)
 
 
 def cloth(body: Point, skin, h):
-    """A layer over the shoulders that ends at the neckline."""
-    x, y, z = body
-    half = h["shoulder"]
-    arms = ellipsoid(body, (0.0, -2.45, -0.38), (half, 0.85, 0.58))
-    layer = join(skin - 0.035, arms, 0.15)
-    fold = 0.012 * sine(7 * x + 3 * y) * sine(5 * y - 2 * x)
-    line = h["neckline"] - h["v_neck"] * jnp.clip(1.0 - jnp.abs(x) / 0.45, 0.0, 1.0) * (z > -0.3)
-    return jnp.maximum(layer + fold, y - line - 0.25 * jnp.clip(-z - 0.3, 0, 0.4)) * 0.85
+    """A layer over the shoulders that ends at the neckline, with a collar there."""
+    x, y, z = lowered(body, h)
+    arms = ellipsoid((x, jnp.maximum(y, -2.45), z), (0.0, -2.45, -0.38), (h["shoulder"], 0.85, 0.58))
+    rim = y - neckline(body, h)
+    collar = h["collar"] * jnp.exp(-((rim / 0.12) ** 2))
+    layer = join(skin - 0.035 - collar, arms, 0.15)
+    fold = h["fold"] * sine(7 * x + 3 * y + h["texture"][0]) * sine(5 * y - 2 * x)
+    return jnp.maximum(layer + fold, rim) * 0.85
+
+
+def neckline(body: Point, h):
+    """Height of the upper edge of the clothes at a point, in the raised shoulders' frame."""
+    x, _, z = body
+    front = h["v_neck"] * jnp.clip(1.0 - jnp.abs(x) / 0.45, 0.0, 1.0) * (z > -0.3)
+    return h["neckline"] - front + 0.25 * jnp.clip(-z - 0.3, 0, 0.4)
 
 
 def necklace(body: Point, skin, h):
-    x, y, z = body
+    x, y, z = lowered(body, h)
     line = -1.38 - h["necklace_drop"] * jnp.exp(-((x / 0.3) ** 2)) - 0.10 * (z - 0.1)
-    d = jnp.sqrt((skin - 0.02) ** 2 + (y - line) ** 2) - 0.028
+    d = jnp.sqrt((skin - 0.02) ** 2 + (y - line) ** 2) - h["necklace_wide"]
     return d + 0.008 * sine(60 * x)  # beads
+
+
+def held(p: Point, h):
+    """What is before the face: a hand with four fingers, or a microphone."""
+    x, y, z = (a - c for a, c in zip(p, h["held_at"], strict=True))
+    cos, sin = jnp.cos(h["held_turn"]), jnp.sin(h["held_turn"])
+    x, y = (cos * x - sin * y) / h["held_size"], (sin * x + cos * y) / h["held_size"]
+    hand = ellipsoid((x, y, z), (0.0, -0.32, 0.05), (0.25, 0.30, 0.10))
+    arm = capsule((x, y, z), (0.0, -0.5, 0.05), (0.15, -1.8, 0.1), 0.15, 0.22)
+    hand = join(hand, arm, 0.1)
+    for i in range(4):
+        at = 0.115 * (i - 1.5)
+        finger = capsule((x, y, z), (at, -0.15, 0.05), (1.25 * at, 0.24 - at * at, -0.02), 0.062, 0.05)
+        hand = join(hand, finger, 0.02)
+    knob = sphere((x, y, z), (0.0, 0.0, 0.0), 0.17)
+    stick = capsule((x, y, z), (0.0, -0.1, 0.0), (0.1, -1.2, 0.15), 0.10, 0.08)
+    return jnp.where(h["held"] < 1.5, hand, jnp.minimum(knob, stick)) * 0.8
 
 
 def rotation(yaw, pitch, roll):
@@ -305,16 +372,18 @@ def parts(p: Point, h):
     """Distances of all parts at world points, and the points in head and body frame."""
     head_point, body_point, neck_top = frames(p, h)
     below = neck(body_point, neck_top, h)
+    bone = head(head_point, h)
     distances = {
-        "head": jnp.minimum(head(head_point, h), eyeballs(head_point, h)),
+        "head": jnp.minimum(bone, eyeballs(head_point, h)),
         "ear": ears(head_point, h),
         "neck": below,
-        "hair": if_there(h["hair"] > 0, hair, head_point, h),
+        "hair": if_there(h["hair"] > 0, hair, head_point, bone, h),
         "cloth": cloth(body_point, below, h),
         "hat": if_there(h["hat"] > 0, hat, head_point, h),
         "glasses": if_there(h["glasses"] > 0, glasses, head_point, h),
         "earring": if_there(h["earrings"] > 0, earrings, head_point, h),
         "necklace": if_there(h["necklace"] > 0, necklace, body_point, below, h),
+        "held": if_there(h["held"] > 0, held, p, h),
     }
     return distances, head_point, body_point
 
@@ -323,7 +392,7 @@ def nearest(distances):
     """Distance to the nearest part, with soft seams where skin meets skin."""
     skin = join(distances["head"], distances["neck"], 0.06)
     skin = join(skin, distances["ear"], 0.03)
-    for part in ("hair", "cloth", "hat", "glasses", "earring", "necklace"):
+    for part in ("hair", "cloth", "hat", "glasses", "earring", "necklace", "held"):
         skin = jnp.minimum(skin, distances[part])
     return skin
 
