@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from faceparse_jax.data import reader
+from faceparse_jax.data import reader, rendered_reader
 from faceparse_jax.data.batches import ORIGINAL
 from faceparse_jax.data.order import Order, Scarcity
 from faceparse_jax.data.synthetic import export, heads, render_head
 from faceparse_jax.data.synthetic.identity import sample_head
 from faceparse_jax.errors import InputError
 from faceparse_jax.runtime import forms, sharding
+from tests.support.heads import blocks
 from tests.support.places import ROOT
 
 SIZE = 64
@@ -40,21 +41,17 @@ def assert_same(a, b):
 
 @pytest.fixture
 def painted(monkeypatch):
-    """The keys that are asked for, whose heads say in their pixels which they are."""
+    """The keys that are asked for, whose heads are blocks of colour."""
     asked = []
 
     def paint(keys, size):
         asked.extend(keys)
-        value = np.array([int(key) % 251 for key in keys], np.uint8)
-        return {
-            "image": np.tile(value[:, None, None, None], (1, size, size, 3)),
-            "depth": np.tile(value[:, None, None, None], (1, size, size, 1)),
-            "label": np.tile(value[:, None, None] % 19, (1, size, size)),
-            "has_depth": value > 0,
-        }
+        return blocks(keys, size)
 
     monkeypatch.setattr(heads, "rendered", paint)
-    return asked
+    rendered_reader._held_out.cache_clear()
+    yield asked
+    rendered_reader._held_out.cache_clear()  # which would keep the blocks
 
 
 def test_rows_are_the_heads_of_their_keys():
@@ -109,9 +106,9 @@ def test_a_pool_renews_an_equal_part_of_itself_in_every_epoch(painted, reuse):
     assert times.max() == reuse
     for before, after in itertools.pairwise(numbers):
         assert len(np.setdiff1d(after, before)) == slots // reuse
-    pixels = np.concatenate([batch["image"][:, 0, 0, 0] for batch in batches])
-    expected = [heads.training_key(0, number) % 251 for number in numbers.ravel().tolist()]
-    assert pixels.tolist() == expected
+    pixels = np.concatenate([batch["image"][:, 0, 0] for batch in batches])
+    keys = [heads.training_key(0, number) for number in numbers.ravel().tolist()]
+    np.testing.assert_array_equal(pixels, blocks(keys, SIZE)["image"][:, 0, 0])
 
 
 @pytest.mark.parametrize("pool", [{}, {"heads": 12}, {"heads": 12, "reuse": 2}])
@@ -174,7 +171,7 @@ def test_devices_render_their_own_rows(monkeypatch):
 
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_held_out_heads_are_the_same_for_every_run(painted, split):
-    made = opened(split, 80)  # a size that no other test has, since splits are kept
+    made = opened(split)
     assert made.split.num_examples == len(heads.HELD_OUT[split]) == 200
     parts = [list(made.evaluate(48, 0, host, 2)) for host in (0, 1)]
     assert [len(part) for part in parts] == [5, 5]
@@ -185,16 +182,16 @@ def test_held_out_heads_are_the_same_for_every_run(painted, split):
         assert_same({key: np.concatenate([left[key], right[key]]) for key in both}, both)
     index = np.concatenate([batch["index"][batch["mask"]] for batch in whole])
     assert index.tolist() == list(range(200))
-    assert opened(split, 80) is made
+    assert opened(split) is made
 
 
 def test_labels_are_scored_at_another_size(painted):
-    made = opened("validation", 84)
+    made = opened("validation")
     own = next(made.evaluate(8))
-    larger = next(made.evaluate(8, 168))
+    larger = next(made.evaluate(8, 128))
     np.testing.assert_array_equal(larger["label"], own["label"].repeat(2, 1).repeat(2, 2))
-    assert larger["size"].tolist() == [[168, 168]] * 8
-    assert larger["window"].tolist() == [[0, 0, 84, 84]] * 8
+    assert larger["size"].tolist() == [[128, 128]] * 8
+    assert larger["window"].tolist() == [[0, 0, 64, 64]] * 8
     assert_same(next(made.evaluate(8, ORIGINAL)), own)
 
 
@@ -229,7 +226,7 @@ def test_what_cannot_be_rendered_is_refused_before_anything_is_drawn(painted, wo
 
 _ALONE = """
 import sys
-from faceparse_jax.data import reader
+from faceparse_jax.data import reader, rendered_reader
 from faceparse_jax.data.order import Order
 made = reader.open("rendered", "synthetic_heads", "rendered", "train", "/nowhere", 64)
 import faceparse_jax.training.loop, faceparse_jax.evaluation.counting
