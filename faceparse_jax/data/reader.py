@@ -184,7 +184,7 @@ def open_named(data: Data, dataset: str, split: str, cache: bool) -> Reader:
     Raises:
         InputError: as `open`.
     """
-    name, config = dataset.split("/")
+    name, config = dataset.split("/", 1)
     source = data.source
     if dataset == RENDERED:
         source = "rendered"

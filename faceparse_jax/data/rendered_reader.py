@@ -28,7 +28,7 @@ from jaxtyping import Int
 
 from faceparse_jax.data.arrays_reader import in_memory
 from faceparse_jax.data.batches import ORIGINAL, Batch, empty, host_rows, on_canvas, padded
-from faceparse_jax.data.order import Order, Pool, drawn
+from faceparse_jax.data.order import EVERYTHING, Order, Pool, drawn
 from faceparse_jax.data.reader import RENDERED, Reader
 from faceparse_jax.data.splits import Split
 from faceparse_jax.data.synthetic import heads
@@ -76,9 +76,12 @@ class RenderedReader(Reader):
         if not self.endless:
             return super().train(order, start_step)
         if not order.from_all:
+            keys = [
+                key for key, value in vars(order.scarcity).items() if value != vars(EVERYTHING)[key]
+            ] + ["paired_rows"] * bool(order.paired)
             raise InputError(
-                "config.data",
-                "scarce depth or labels, shares or paired rows, and heads without end",
+                ", ".join(f"config.data.{key}" for key in keys),
+                "heads that come without end, of which none are scarce",
                 "a pool of heads that stay",
                 "set --config.data.heads=2000 --config.data.reuse=0, or leave these keys out",
             )

@@ -202,7 +202,7 @@ def test_a_pool_that_stays_may_have_scarce_depth(painted):
     batch = next(made.train(Order(40, 0, scarcity)))
     np.testing.assert_array_equal(batch["has_depth"], kept[batch["index"]])
     for endless in (opened(), opened(heads=40, reuse=2)):
-        with pytest.raises(InputError, match=r"heads without end.*--config\.data\.reuse=0"):
+        with pytest.raises(InputError, match=r"config\.data\.depth_fraction: .*data\.reuse=0"):
             endless.train(Order(40, 0, scarcity))
 
 
