@@ -100,7 +100,7 @@ def main() -> None:
                 counts, _ = counting.count(
                     counting.make_eval_step(job.system, scoring, job.mesh),
                     sharding.replicate(networks, job.mesh),
-                    job.validation_batches(),
+                    job.validation.batches(),
                     job.mesh,
                 )
                 if first is None:

@@ -197,9 +197,12 @@ def inference(run: Run) -> dict[str, Any]:
 
 def heads(run: Run) -> dict[str, Any]:
     """The renderer on the device and, for comparison, on the CPU."""
-    task = run.task({"sizes": [64], "count": 4}, {"sizes": [128, 512], "count": 64}, do="heads")
+    task = run.task({"sizes": [64], "count": 16}, {"sizes": [128, 512], "count": 64}, do="heads")
     found = {"device": tasks(run, task)}
-    return found if run.small else found | {"cpu": tasks(run, task, JAX_PLATFORMS="cpu")}
+    if run.small:
+        return found
+    on_cpu = task | {"sizes": [128], "count": 32}
+    return found | {"cpu": tasks(run, on_cpu, JAX_PLATFORMS="cpu")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,7 +234,7 @@ PARTS: Mapping[str, Part] = {
     **steps_of("eager", 16, 40),
     **steps_of("eager", 64, 40),
     "inference": Part(80, inference),
-    "heads": Part(50, heads),
+    "heads": Part(150, heads),
 }
 
 

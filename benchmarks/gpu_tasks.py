@@ -6,14 +6,10 @@ TASK is a JSON object whose ``do`` names a function of this file. It runs on the
 JAX sees, and prints one line of JSON.
 """
 
-import concurrent.futures
 import functools
-import itertools
 import json
-import os
 import statistics
 import sys
-import time
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +17,6 @@ import numpy as np
 
 from benchmarks.jax_step import batch_of, config_of, peak_bytes, timed, weights_of
 from faceparse_jax.data import augment
-from faceparse_jax.data.synthetic import render_head
 from faceparse_jax.evaluation.counting import make_eval_step
 from faceparse_jax.evaluation.scoring import Scoring
 from faceparse_jax.labels import CELEBAMASK_HQ
@@ -125,24 +120,19 @@ def inference(task: dict) -> dict:
 
 
 def heads(task: dict) -> dict:
-    """Rendered heads a second, one after the other and with a thread for each core.
+    """Rendered heads a second, as `benchmarks.heads` measures them; of one repetition."""
+    from benchmarks.heads import differing, rates
 
-    `render_head` draws a head's parameters with NumPy on the host, renders one head in a jitted
-    function on the device, and fetches the picture.
-    """
-    rates = {}
-    keys = itertools.count()
-    threads = sorted({1, min(os.cpu_count() or 1, 16)})
-    for size in task["sizes"]:
-        render_head(next(keys), size)  # compiles
-        for workers in threads:
-            with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-                mine = list(itertools.islice(keys, task["count"]))
-                start = time.perf_counter()
-                list(pool.map(functools.partial(render_head, size=size), mine))
-                rate = task["count"] / (time.perf_counter() - start)
-            rates[f"{size} px, {workers} threads"] = rate
-    return {"device": provenance.device(), "heads_per_s": rates}
+    on_cpu = jax.default_backend() == "cpu"
+    return {
+        "device": provenance.device(),
+        "heads_per_s": {
+            f"{size} px, {name}": rate
+            for size in task["sizes"]
+            for name, (rate,) in rates(size, task["count"], 1).items()
+        },
+        "differ_at_once": {} if on_cpu else {size: differing(size) for size in task["sizes"]},
+    }
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ and docs/configuration.md is what this prints:
 
 import itertools
 import os
+import re
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -76,15 +77,22 @@ class Data(_Section):
     data_dir: Folder = "~/tensorflow_datasets"
     """The folder that tfds_builders.build wrote to; a relative one is meant from the folder where
     the command is given, and kept as a whole path."""
-    source: Literal["tfds", "arrays"] = "tfds"
-    """What is read: the prepared TFDS files, or the decoded arrays of
-    faceparse_jax.data.decode, which need no TensorFlow."""
+    source: Literal["tfds", "arrays", "rendered"] = "tfds"
+    """What is read: the prepared TFDS files, the decoded arrays of faceparse_jax.data.decode,
+    which need no TensorFlow, or heads that are rendered while the run trains, which need no
+    files."""
     size: Side = 512
     """The side of the square that pictures are fitted into."""
     shuffle_buffer: Count = 2048
     """Undecoded examples that are held for shuffling; of source tfds."""
     cache: bool = False
     """Whether the decoded split stays in memory; of source tfds."""
+    heads: Steps = 0
+    """How many rendered heads are kept in memory as a pool that batches are drawn from; 0 makes
+    every row of every step a new head; of source rendered."""
+    reuse: Steps = 0
+    """For how many epochs of the pool a rendered head stays before a new one takes its place; 0
+    keeps it for good."""
     depth_fraction: Share = 1.0
     """The share of the training examples that keep their depth; it is chosen by a hash of the
     id, so that 1 % lies inside 5 %."""
@@ -240,6 +248,9 @@ class Eval(_Section):
     label_size: Annotated[int, Field(ge=-1, le=8192)] = 512
     """The side at which scores are counted; 0 is data.size, and -1 the labels' original
     size."""
+    validation: str = ""
+    """The dataset whose validation split chooses the best checkpoint of a run, as NAME/CONFIG;
+    the run's own where empty."""
     split: str = "test"
     """The split that --mode evaluate scores."""
     dataset: str = ""
@@ -482,6 +493,36 @@ def _check_together(config: Config) -> None:
                 "translated depth for the rows of the first batch",
                 "set --config.loss.e2e=1 or --config.data.paired_rows=0",
             )
+    data = config.data
+    if (data.heads or data.reuse) and data.source != "rendered":
+        raise InputError(
+            "config.data.heads and config.data.reuse",
+            f"{data.heads} and {data.reuse}, with heads of source {data.source!r}",
+            "0 and 0 where no heads are rendered",
+            "set --config.data.source=rendered, or leave these keys out",
+        )
+    if data.reuse and not data.heads:
+        raise InputError(
+            "config.data.reuse",
+            f"{data.reuse}, where every row is a new head",
+            "a pool of heads, or 0",
+            "set --config.data.heads=2000 or --config.data.reuse=0",
+        )
+    if 0 < data.heads < config.train.batch:
+        raise InputError(
+            "config.data.heads",
+            f"{data.heads}, fewer than the {config.train.batch} rows of a batch",
+            "a pool that fills a batch, or 0",
+            f"set --config.data.heads={config.train.batch} or more",
+        )
+    dataset = config.eval.validation
+    if dataset and not re.fullmatch(r"[^/,*]+/[^/,*]+", dataset):
+        raise InputError(
+            "config.eval.validation",
+            repr(dataset),
+            "one dataset as NAME/CONFIG, or nothing for the run's own",
+            f"set it to {dataset.split('/')[0] or 'lapa_d'}/official",
+        )
     if config.augment.crop > config.data.size:
         size = config.data.size
         raise InputError(

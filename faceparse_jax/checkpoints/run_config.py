@@ -92,11 +92,15 @@ def stored(values: Mapping[str, Any], where: str, next_step: str, trains: bool =
 def with_overrides(config: Config, overrides: Configs | None) -> Config:
     """A run's config with the `eval`, `devices`, data folder and source of another one.
 
+    Rendered heads have no other source, and are no source of other data.
+
     Raises:
         InputError: what `parse` refuses of the other one.
     """
     if overrides is None:
         return config
     other = parse(overrides)
-    data = {"data_dir": other.data.data_dir, "source": other.data.source}
+    data = {"data_dir": other.data.data_dir}
+    if "rendered" not in (config.data.source, other.data.source):
+        data["source"] = other.data.source
     return config.replaced(eval=dict(other.eval), devices=other.devices, data=data)

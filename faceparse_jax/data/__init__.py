@@ -1,9 +1,9 @@
-"""Where batches come from: two readers, augmentation on the device, synthetic heads.
+"""Where batches come from: three readers, augmentation on the device, synthetic heads.
 
 A *prepared dataset* is what `tfds_builders.build` wrote: in its files an *example* is *encoded*,
 its photograph, depth and label as JPEG and PNG. *Arrays* are a prepared dataset decoded at one
-size. Both are a *source* that a *reader* makes *batches* from, in some *order*; the number of an
-example in its split is its *row* there.
+size. Both are a *source* that a *reader* makes *batches* from, in some *order*, and the renderer
+of heads is a third one; the number of an example in its split is its *row* there.
 """
 
 import os

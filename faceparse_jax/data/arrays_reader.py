@@ -10,6 +10,7 @@
 import dataclasses
 import functools
 import io
+import math
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,11 +32,13 @@ from faceparse_jax.data.batches import (
 )
 from faceparse_jax.data.order import Order, Pool, drawn
 from faceparse_jax.data.reader import Reader
-from faceparse_jax.data.splits import Split, newest_version
+from faceparse_jax.data.splits import Split, decoded, newest_version
 from faceparse_jax.errors import InputError
 from faceparse_jax.runtime import machine, records
 
 KEYS = ("image", "depth", "label", "has_depth")
+CACHE_LIMIT = 8 * 2**30
+"""Bytes that one split may take in the memory of a host; at most two are kept."""
 
 
 class ArraysReader(Reader):
@@ -95,7 +98,7 @@ class ArraysReader(Reader):
 
 def folder(split: Split, size: int) -> pathlib.Path:
     """Where the arrays of a split lie."""
-    return split.directory / f"arrays_{size}" / split.split
+    return decoded(split.directory, size, split.split)
 
 
 def shapes(split: Split, size: int) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -109,6 +112,28 @@ def shapes(split: Split, size: int) -> dict[str, tuple[tuple[int, ...], str]]:
     }
 
 
+def in_memory(split: Split, size: int, what: str, next_step: str) -> dict[str, np.ndarray]:
+    """Arrays for a whole split, of the names that `shapes` tells, to be filled.
+
+    Args:
+        what: what errors call it.
+        next_step: what makes it smaller.
+
+    Raises:
+        InputError: they would take more memory than `CACHE_LIMIT`.
+    """
+    forms = shapes(split, size)
+    need = sum(np.dtype(kind).itemsize * math.prod(shape) for shape, kind in forms.values())
+    if need > CACHE_LIMIT:
+        raise InputError(
+            what,
+            f"{need / 2**30:.1f} GiB at {size} px",
+            f"at most {CACHE_LIMIT / 2**30:.0f} GiB",
+            next_step,
+        )
+    return {key: np.empty(*form) for key, form in forms.items()}
+
+
 def open(
     name: str, config: str, split: str, data_dir: str | os.PathLike, size: int
 ) -> ArraysReader:
@@ -118,7 +143,7 @@ def open(
         f"python -m faceparse_jax.data.decode --name {name} --config {config} "
         f"--data_dir {directory.parents[2]} --size {size}"
     )
-    root = directory / f"arrays_{size}" / split
+    root = decoded(directory, size, split)
     if not (root / "split.json").exists():
         there = sorted(directory.glob("arrays_*/*/split.json"))
         found = ", ".join(f"{path.parent.parent.name}/{path.parent.name}" for path in there)

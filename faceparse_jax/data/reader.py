@@ -1,7 +1,7 @@
-"""What reads a split: prepared TFDS files, or arrays that were decoded from them.
+"""What reads a split: prepared TFDS files, arrays that were decoded from them, or the renderer.
 
-Both readers give the same batches (see `batches`) of the same order, and pictures are resized by
-`images.resize` alone. Nothing of TensorFlow is imported for arrays.
+The readers of files give the same batches (see `batches`) of the same order, and pictures are
+resized by `images.resize` alone. TensorFlow is imported for TFDS files alone.
 """
 
 import abc
@@ -10,15 +10,23 @@ import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Bool, Int
 
 from faceparse_jax.config import Data
 from faceparse_jax.data.batches import Batch
 from faceparse_jax.data.order import Order, Pool, scarce
-from faceparse_jax.data.splits import Split
+from faceparse_jax.data.splits import Split, decoded, newest_version
 from faceparse_jax.errors import InputError, not_installed
+from faceparse_jax.runtime.places import on_bucket
 
-SOURCES = {"tfds": "faceparse_jax.data.tfds_reader", "arrays": "faceparse_jax.data.arrays_reader"}
+SOURCES = {
+    "tfds": "faceparse_jax.data.tfds_reader",
+    "arrays": "faceparse_jax.data.arrays_reader",
+    "rendered": "faceparse_jax.data.rendered_reader",
+}
+RENDERED = "synthetic_heads/rendered"
+"""The dataset of the source ``rendered``, as name/config."""
 
 
 class Reader(abc.ABC):
@@ -59,6 +67,17 @@ class Reader(abc.ABC):
         both = zip(batches(pools), batches(paired), strict=True)
         return (batch | {"paired": other} for batch, other in both)
 
+    def on_devices(
+        self, order: Order, start_step: int, mesh: Mesh
+    ) -> Iterator[tuple[np.ndarray, Batch]] | None:
+        """The batches of `train` where the devices themselves make them; None where the host does.
+
+        Returns:
+            For each step this host's ``index``, and the rest of the batch as global arrays whose
+            rows are split over the mesh.
+        """
+        return None
+
     def ids_of(self, examples: Int[np.ndarray, " n"]) -> list[str]:
         """The ids of the examples in these rows of the split."""
         return [self.ids[row] for row in examples]
@@ -96,11 +115,13 @@ def open(
     size: int,
     shuffle_buffer: int = 2048,
     cache: bool = False,
+    heads: int = 0,
+    reuse: int = 0,
 ) -> Reader:
     """Opens a split of a dataset.
 
     Args:
-        source: ``tfds`` or ``arrays``.
+        source: ``tfds``, ``arrays`` or ``rendered``.
         name, config: of the dataset.
         split: ``train``, ``validation`` or ``test``.
         data_dir: the folder that `tfds_builders.build` wrote to.
@@ -109,10 +130,11 @@ def open(
             every order of an epoch is possible.
         cache: of ``tfds``: decode the split at once and keep it in memory. The shuffle is then
             full, and in another order than without.
+        heads, reuse: of ``rendered``: see `rendered_reader`.
 
     Raises:
-        InputError: another source, no such data, damaged data, a cache that would be too
-            large, or no TensorFlow for ``tfds``.
+        InputError: another source, no such data, damaged data, a cache or a pool that would be
+            too large, a size in which no heads are rendered, or no TensorFlow for ``tfds``.
     """
     if source not in SOURCES:
         raise InputError(
@@ -126,8 +148,11 @@ def open(
     except ModuleNotFoundError as error:
         what = f"config.data.source {source!r} (--config.data.source=arrays reads decoded files)"
         raise not_installed(what, error.name, "data") from error
-    own = {"shuffle_buffer": shuffle_buffer, "cache": cache} if source == "tfds" else {}
-    return module.open(name, config, split, data_dir, size, **own)
+    own = {
+        "tfds": {"shuffle_buffer": shuffle_buffer, "cache": cache},
+        "rendered": {"pool": heads, "reuse": reuse},
+    }
+    return module.open(name, config, split, data_dir, size, **own.get(source, {}))
 
 
 def open_data(data: Data, split: str) -> Reader:
@@ -141,4 +166,31 @@ def open_data(data: Data, split: str) -> Reader:
         data.size,
         data.shuffle_buffer,
         data.cache,
+        data.heads,
+        data.reuse,
     )
+
+
+def open_named(data: Data, dataset: str, split: str, cache: bool) -> Reader:
+    """Opens a split of a dataset that may be another one than the config's.
+
+    Rendered heads are rendered. Of another prepared dataset the decoded arrays are read where
+    there are some of this size, else its TFDS files.
+
+    Args:
+        dataset: as name/config; it lies in ``data.data_dir`` unless it is rendered.
+        cache: as in `open`.
+
+    Raises:
+        InputError: as `open`.
+    """
+    name, config = dataset.split("/", 1)
+    source = data.source
+    if dataset == RENDERED:
+        source = "rendered"
+    elif dataset != f"{data.name}/{data.config}":
+        folder = newest_version(name, config, data.data_dir)
+        there = not on_bucket(folder) and decoded(folder, data.size, split).exists()
+        source = "arrays" if there else "tfds"
+    other = {"source": source, "name": name, "config": config, "cache": cache}
+    return open_data(data.model_copy(update=other), split)

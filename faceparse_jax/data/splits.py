@@ -15,6 +15,7 @@ class Split:
     """One split of a prepared dataset.
 
     Attributes:
+        num_examples: 0 where they come without end.
         with_depth: examples that have depth.
         depth_bits: 8 or 16, of the prepared depth.
         label_size: height and width of the prepared labels, None where they vary.
@@ -72,6 +73,11 @@ def newest_version(name: str, config: str, data_dir: str | os.PathLike) -> Place
     if not versions:
         raise _not_prepared(root, f"{name}/{config}", build_command(name, config, data_dir))
     return versions[max(versions)]
+
+
+def decoded(directory: Place, size: int, split: str) -> Place:
+    """Where the arrays of a split lie that were decoded at this size."""
+    return directory / f"arrays_{size}" / split
 
 
 def prepared_configs(name: str, data_dir: str | os.PathLike) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from faceparse_jax.data import tfds_files
-from faceparse_jax.data.arrays_reader import KEYS, ArraysReader, shapes
+from faceparse_jax.data.arrays_reader import KEYS, ArraysReader, in_memory
 from faceparse_jax.data.batches import (
     Batch,
     ahead,
@@ -31,9 +31,6 @@ from faceparse_jax.images.normalise import OUTSIDE
 from faceparse_jax.images.resize import in_square, resize_depth, resize_image, resize_label
 from faceparse_jax.labels import IGNORE
 from faceparse_jax.runtime import progress
-
-CACHE_LIMIT = 8 * 2**30
-"""Bytes that one cached split may take in the memory of a host; at most two are kept."""
 
 
 def open(
@@ -189,16 +186,12 @@ def _decode(split: Split) -> Callable:
 @functools.lru_cache(maxsize=2)  # training and validation
 def _in_memory(split: Split, size: int) -> Batch:
     """The whole split decoded, as the arrays that `ArraysReader` takes."""
-    forms = shapes(split, size)
-    need = sum(np.dtype(kind).itemsize * np.prod(shape) for shape, kind in forms.values())
-    if need > CACHE_LIMIT:
-        raise InputError(
-            f"cache of {split.name}/{split.config}, split {split.split!r}",
-            f"{need / 2**30:.1f} GiB at {size} px",
-            f"at most {CACHE_LIMIT / 2**30:.0f} GiB",
-            "set --config.data.cache=False, or a smaller --config.data.size",
-        )
-    arrays = {key: np.empty(*form) for key, form in forms.items()}
+    arrays = in_memory(
+        split,
+        size,
+        f"cache of {split.name}/{split.config}, split {split.split!r}",
+        "set --config.data.cache=False, or a smaller --config.data.size",
+    )
     total = -(-split.num_examples // 16)
     batches = TfdsReader(split, size).evaluate(16)
     for batch in progress.bar(batches, f"{split.split} into memory", total, "batches"):

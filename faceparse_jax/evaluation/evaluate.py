@@ -36,6 +36,11 @@ from faceparse_jax.runtime.places import Place
 _ALL = "all.jsonl"
 
 
+def own_name(config: Config) -> str:
+    """The dataset that a run of this config trains on, as name/config."""
+    return f"{config.data.name}/{config.data.config}"
+
+
 def datasets_to_score(config) -> list[str]:
     """The datasets that `config.eval.dataset` names, as name/config.
 
@@ -46,7 +51,7 @@ def datasets_to_score(config) -> list[str]:
     for item in config.eval.dataset.split(",") if config.eval.dataset else [""]:
         name, _, wanted = item.strip().partition("/")
         if not name:
-            chosen.append(f"{config.data.name}/{config.data.config}")
+            chosen.append(own_name(config))
         elif wanted == "*":
             chosen += [f"{name}/{found}" for found in prepared_configs(name, config.data.data_dir)]
         elif wanted:
@@ -80,17 +85,17 @@ class Scored:
     label_size: int
 
 
-def open_scored(config, trained: Scheme, name: str) -> Scored:
+def open_scored(config, trained: Scheme, name: str, cache: bool = False) -> Scored:
     """The split that `config.eval` scores, of the dataset ``name``, as name/config.
 
     Args:
         trained: the scheme of the networks' logits.
+        cache: of TFDS files: keep the decoded split in memory, to score it several times.
 
     Raises:
         InputError: no such data, no conversion of its scheme, or labels that it does not hold.
     """
-    data = config.data
-    opened = reader.open(data.source, *name.split("/"), config.eval.split, data.data_dir, data.size)
+    opened = reader.open_named(config.data, name, config.eval.split, cache)
     split = opened.split
     scheme, how = scoring_for(
         trained,
@@ -138,7 +143,7 @@ def evaluate_run(
     config = with_overrides(run.config, overrides)
     mesh = sharding.make_mesh(config.devices)
     variables = sharding.replicate(run.variables, mesh)
-    own = f"{config.data.name}/{config.data.config}"
+    own = own_name(run.config)
     # Opened first, so that a missing dataset is told before the others are scored.
     scored = [open_scored(config, run.scheme, name) for name in datasets_to_score(config)]
     _make_folder(workdir / "evaluation")

@@ -17,11 +17,11 @@ from faceparse_jax.checkpoints.run_config import differing, stored
 from faceparse_jax.checkpoints.state import TrainState
 from faceparse_jax.checkpoints.store import Checkpoints, name_whole, saved_steps
 from faceparse_jax.config import Config, Configs
+from faceparse_jax.data import overlap
 from faceparse_jax.data.batches import AHEAD, drawn_ahead
 from faceparse_jax.errors import InputError, Stopped
 from faceparse_jax.evaluation import counting
 from faceparse_jax.evaluation.pictures import first_examples, training_picture
-from faceparse_jax.evaluation.scoring import Scoring
 from faceparse_jax.runtime import hosts, interrupts, records, sharding
 from faceparse_jax.runtime.command_line import COMMAND
 from faceparse_jax.runtime.lock import locked
@@ -91,6 +91,10 @@ def train(config: Configs, workdir: Place) -> dict[str, float]:
     """
     # Everything that can be refused is refused before anything is written.
     job = accept(config)
+    scored = job.validation
+    leak = overlap.leak(job.data.split.record(), scored.split, scored.ids)
+    if leak and sharding.is_lead():
+        print(f"warning: {leak}", file=sys.stderr)
     refused = None
     with contextlib.ExitStack() as held:
         try:
@@ -125,7 +129,7 @@ def _train(job: Job, workdir: Place) -> dict[str, float]:
         return {}
 
     key = job.key
-    eval_step = counting.make_eval_step(job.system, Scoring(scheme.num_classes), mesh)
+    eval_step = counting.make_eval_step(job.system, job.validation.how, mesh)
     last_scores: dict[str, float] = {}
     watch = Watch(workdir, job.data.ids_of, lead)
     in_flight: collections.deque[jax.Array] = collections.deque()
@@ -223,10 +227,10 @@ def _claim(workdir: Place, config: Config, start: int, lead: bool) -> None:
 
 def _validate(job: Job, eval_step: Callable, state: TrainState) -> dict[str, float]:
     """The scores of the validation split by name, with progress on the terminal."""
-    split, batches = job.validation.split, job.validation_batches()
+    split, batches = job.validation.split, job.validation.batches()
     shown = functools.partial(counting.shown, split=split, batch=job.config.eval.batch)
     counts, _ = counting.count(eval_step, state.variables(), batches, job.mesh, shown)
-    return counting.scalars(counts, split.scheme)
+    return counting.scalars(counts, job.validation.scheme)
 
 
 def _better(
@@ -242,9 +246,10 @@ def _better(
 
 def _picture(job: Job, eval_step: Callable, state: TrainState) -> UInt8[np.ndarray, "h w 3"]:
     """The first validation examples and what the networks say of them."""
-    batches, variables = job.validation_batches(), state.variables()
+    batches, variables = job.validation.batches(), state.variables()
     head, said = first_examples(eval_step, variables, batches, job.mesh, _SHOWN)
-    return training_picture(head, said, job.data.split.scheme, _SHOWN)
+    truth = job.validation.split.scheme
+    return training_picture(head, said, job.data.split.scheme, _SHOWN, truth)
 
 
 def _finished(workdir: Place, config: Config) -> str:

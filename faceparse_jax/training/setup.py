@@ -21,7 +21,9 @@ from faceparse_jax.data.batches import Batch
 from faceparse_jax.data.order import Order, Scarcity
 from faceparse_jax.data.reader import Reader
 from faceparse_jax.errors import InputError
+from faceparse_jax.evaluation.evaluate import Scored, open_scored, own_name
 from faceparse_jax.images.depth import Levels, levels_of
+from faceparse_jax.labels import Scheme
 from faceparse_jax.models import system
 from faceparse_jax.models.routes import preferred, routes
 from faceparse_jax.models.system import System
@@ -38,13 +40,16 @@ class Job:
 
     Attributes:
         kept: training examples: ``all``, and those that keep ``depth`` and ``label``.
-        best_route: the route whose validation score chooses the best checkpoint.
+        held_out: the validation split of the same dataset.
+        validation: the split whose scores choose the best checkpoint.
+        best_route: the route whose validation score chooses it.
     """
 
     config: Config
     mesh: Mesh
     data: Reader
-    validation: Reader
+    held_out: Reader
+    validation: Scored
     system: System
     optimizer: Optimizer
     order: Order
@@ -57,17 +62,12 @@ class Job:
 
     def train_inputs(self, start_step: int) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
         """The same batches as the step takes them, on the devices, each with its `example_rows`."""
+        made = self.data.on_devices(self.order, start_step, self.mesh)
+        if made is not None:
+            yield from made
+            return
         for batch in self.train_batches(start_step):
             yield example_rows(batch), sharding.shard(training_inputs(batch), self.mesh)
-
-    def validation_batches(self) -> Iterator[Batch]:
-        """This host's rows of the validation split, once."""
-        return self.validation.evaluate(
-            self.config.eval.batch,
-            self.config.eval.label_size,
-            jax.process_index(),
-            jax.process_count(),
-        )
 
     def train_step(self) -> Callable:
         """`step.jitted` for this job."""
@@ -81,16 +81,20 @@ class Job:
         return jax.jit(lambda: jax.random.key(seed), out_shardings=sharding.replicated(self.mesh))()
 
     def depth_levels(self) -> Levels | None:
-        """Where the depth of the first validation examples begins and ends; None without any.
+        """Where the depth of the first held-out examples begins and ends; None without any.
 
         Prediction brings other kinds of depth to these levels.
         """
-        first = itertools.islice(self.validation.evaluate(_LEVEL_ROWS), _LEVEL_BATCHES)
+        first = itertools.islice(self.held_out.evaluate(_LEVEL_ROWS), _LEVEL_BATCHES)
         return levels_of(row[..., 0] for batch in first for row in batch["depth"])
 
     def best_by(self) -> dict[str, Any]:
         """What the best checkpoint is chosen by."""
-        return {"route": self.best_route, "label_size": self.config.eval.label_size}
+        return {
+            "route": self.best_route,
+            "label_size": self.config.eval.label_size,
+            "dataset": self.validation.name,
+        }
 
     def begin(self, checkpoints: Checkpoints, before: int | None = None) -> tuple[TrainState, Meta]:
         """The latest state of the run, or a fresh one, and the meta that goes on.
@@ -120,12 +124,19 @@ class Job:
                 str(self.data.split.directory),
                 f"dataset fingerprint {self.data.split.fingerprint}",
                 f"{old['dataset']['fingerprint']}, which the run began with",
-                "prepare the same data, or start in another --workdir",
+                (
+                    "go on with the code version that began the run"
+                    if self.config.data.source == "rendered"
+                    else "prepare the same data"
+                )
+                + ", or start in another --workdir",
             )
         best = old["best"]
-        # A score by another route or at another size says nothing about those to come.
+        # A score by another route, at another size or on other data says nothing about those to
+        # come. Earlier versions could not choose the data.
         by = self.best_by()
-        if best is not None and any(best.get(key, now) != now for key, now in by.items()):
+        was = {"dataset": own_name(self.config), **(best or {})}
+        if best is not None and any(was.get(key, now) != now for key, now in by.items()):
             told = ", ".join(f"{key} {value}" for key, value in by.items())
             print(f"note: the best checkpoint is chosen anew, by {told}", file=sys.stderr)
             best = None
@@ -233,7 +244,7 @@ def accept(config: Configs, find_translator: bool = True) -> Job:
     sharding.check_divides(config.train.batch, mesh, "train.batch")
     if config.data.paired_rows:
         sharding.check_divides(config.data.paired_rows, mesh, "data.paired_rows")
-    data = reader.open_data(config.data, "train")
+    data, held_out = (reader.open_data(config.data, split) for split in ("train", "validation"))
     networks = system.build(config, data.split.scheme.num_classes)
     _check_rows(config, networks)
     names = (field.name for field in dataclasses.fields(Scarcity))
@@ -245,24 +256,35 @@ def accept(config: Configs, find_translator: bool = True) -> Job:
         host=jax.process_index(),
         hosts=jax.process_count(),
     )
+    data.train(order)  # what it would refuse
     job = Job(
         config=config,
         mesh=mesh,
         data=data,
-        validation=reader.open_data(config.data, "validation"),
+        held_out=held_out,
+        validation=_validation(config, data.split.scheme),
         system=networks,
         optimizer=optim.build(config, networks),
         order=order,
         kept=_kept(data, order),
         best_route=_best_route(config, networks),
     )
-    # Both refuse what they cannot read when they are made.
-    job.train_batches(0)
-    job.validation_batches()
     if config.train.translator_from and find_translator:
         named = "config.train.translator_from"
         read_meta(places.place(config.train.translator_from, named), "last")
     return job
+
+
+def _validation(config: Config, trained: Scheme) -> Scored:
+    """The split that the run is validated on, in one forward pass of each example.
+
+    Raises:
+        InputError: as `evaluate.open_scored`.
+    """
+    only_counted = {"split": "validation", "flip": False, "boundary_tolerance": -1}
+    config = config.replaced(eval=only_counted)
+    name = config.eval.validation or own_name(config)
+    return open_scored(config, trained, name, config.data.cache)
 
 
 def _check_rows(config: Config, networks: System) -> None:

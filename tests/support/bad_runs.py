@@ -24,6 +24,11 @@ def _config(name, says, *flags, config=HEADS, make=nothing):
     return Case(f"config: {name}", "config", make, words, says)
 
 
+def _rendered(name, says, *flags):
+    own = ("data.source=rendered", "data.config=rendered", "data.size=128")
+    return _config(name, says, *own, *flags)
+
+
 def _line(name, says, *words, make=nothing):
     return Case(f"command line: {name}", "command line", make, [MAIN, *words], says)
 
@@ -160,6 +165,26 @@ CASES = [
             "data.data_dir=moved"),
     _config("no such source", "source", "data.source=webdataset"),
     _config("arrays that are not written", "faceparse_jax.data.decode", "data.source=arrays"),
+    _config("rendered heads by another name", "set --config.data.name=synthetic_heads",
+            "data.source=rendered"),
+    _rendered("a size in which no heads are rendered", "config.data.size: found 1024",
+              "data.size=1024"),
+    _rendered("a side that the renderer cannot divide", "divisible by 4", "data.size=130"),
+    _rendered("a pool that does not fit the memory", "found 152.6 GiB at 128 px, expected at most",
+              "data.heads=2000000"),
+    _rendered("a pool that does not fill a batch", "4, fewer than the 8 rows", "data.heads=4"),
+    _rendered("heads that are reused and not kept", "a pool of heads, or 0", "data.reuse=2"),
+    _rendered("scarce depth of heads without end", "config.data.depth_fraction: found heads that",
+              "data.heads=100", "data.reuse=2", "data.depth_fraction=0.5"),
+    _rendered("paired rows of heads without end", "config.data.paired_rows: found heads that come",
+              "data.paired_rows=8"),
+    _config("a pool of prepared heads", "with heads of source 'tfds'", "data.heads=100"),
+    _config("validation on several datasets", "one dataset as NAME/CONFIG",
+            "eval.validation=lapa_d/official,helen_d/smith"),
+    _config("validation on a dataset without config", "set it to lapa_d/official",
+            "eval.validation=lapa_d"),
+    _config("validation on data that are not prepared", "tfds_builders.build --name lapa_d",
+            "eval.validation=lapa_d/official"),
     _config("a batch of none", "train.batch", "train.batch=0"),
     _config("a batch of one", "config.train.batch: found 1 row", "train.batch=1", "devices=1"),
     _config("one paired row", "config.data.paired_rows: found 1 row", "data.paired_rows=1",
@@ -256,6 +281,9 @@ CASES = [
           "--config.eval.split=dev", "--config.data.data_dir={data}"),
     _line("a dataset without config", "name/config", "--workdir={run}", "--mode=evaluate", HEADS,
           "--config.eval.dataset=lapa_d", "--config.data.data_dir={data}"),
+    _line("the heads that a run trains on", "'validation' or 'test'", "--workdir={run}", HEADS,
+          "--mode=evaluate", "--config.eval.dataset=synthetic_heads/rendered",
+          "--config.eval.split=train", "--config.data.data_dir={data}"),
     _line("a dataset that is not prepared", "tfds_builders.build", "--workdir={run}", HEADS,
           "--mode=evaluate", "--config.eval.dataset=lapa_d/*", "--config.data.data_dir={data}"),
     _study("two arms of one name", "twice", "c.arms = (arms.FULL, arms.FULL)"),

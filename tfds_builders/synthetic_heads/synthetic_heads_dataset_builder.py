@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from faceparse_jax import labels
-from faceparse_jax.data.synthetic import render_head
+from faceparse_jax.data.synthetic import heads, render_head
 from tfds_builders import examples
 
 _SPLITS = ("train", "validation", "test")
@@ -33,7 +33,7 @@ def _config(name: str, size: int, *counts: int) -> HeadsConfig:
 class Builder(tfds.core.GeneratorBasedBuilder):
     """Synthetic heads with image, depth and label from one geometry."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version(heads.VERSION)
     RELEASE_NOTES = {"1.0.0": "First release."}  # noqa: RUF012, the name and type are TFDS's
     BUILDER_CONFIGS = [  # noqa: RUF012
         _config("demo", 96, 1_000, 80, 100),
