@@ -242,7 +242,7 @@ def _background(skin, hair, cloth, r: np.random.Generator) -> Head:
     return {
         "background": np.stack([wall, wall if plain else colour()]),
         "background_turn": r.uniform(0, 2 * np.pi),
-        "background_shapes": np.stack([colour() for _ in range(SHAPES)]),
+        "background_colour": np.stack([colour() for _ in range(SHAPES)]),
         "background_place": r.uniform(-0.1, 1.1, (SHAPES, 2)),
         "background_size": np.exp(r.uniform(np.log(0.02), np.log(0.45), (SHAPES, 2))),
         "background_angle": np.where(r.random(SHAPES) < 0.6, 0, r.uniform(0, np.pi, SHAPES)),

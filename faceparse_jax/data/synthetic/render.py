@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from faceparse_jax.data.synthetic import shapes
-from faceparse_jax.data.synthetic.identity import SHAPES, Head, sample_head
+from faceparse_jax.data.synthetic.identity import Head, sample_head
 from faceparse_jax.data.synthetic.paint import CLASS, mix, paint, smooth
 from faceparse_jax.errors import InputError
 from faceparse_jax.labels import CELEBAMASK_HQ
@@ -235,16 +235,21 @@ def _background(h: Head, size: int):
     slope = smooth(-0.1, 1.1, slope)
     first, second = h["background"]
     colour = tuple(first[i] + slope * (second[i] - first[i]) for i in range(3))
-    for j in range(SHAPES):
-        angle = h["background_angle"][j]
-        x, y = across - h["background_place"][j, 0], down - h["background_place"][j, 1]
-        x, y = jnp.cos(angle) * x + jnp.sin(angle) * y, jnp.cos(angle) * y - jnp.sin(angle) * x
-        wide, tall = h["background_size"][j]
+
+    def before(colour, shape):
+        x, y = across - shape["place"][0], down - shape["place"][1]
+        cos, sin = jnp.cos(shape["angle"]), jnp.sin(shape["angle"])
+        x, y = cos * x + sin * y, cos * y - sin * x
+        wide, tall = shape["size"]
         box = jnp.maximum(jnp.abs(x) - wide, jnp.abs(y) - tall)
         oval = (jnp.sqrt((x / wide) ** 2 + (y / tall) ** 2 + 1e-9) - 1) * jnp.minimum(wide, tall)
-        edge = jnp.where(h["background_round"][j] > 0, oval, box)
-        cover = smooth(h["background_soft"], -h["background_soft"], edge)
-        colour = mix(colour, h["background_shapes"][j], cover * h["background_there"][j])
+        edge = jnp.where(shape["round"] > 0, oval, box)
+        cover = smooth(h["background_soft"], -h["background_soft"], edge) * shape["there"]
+        return mix(colour, shape["colour"], cover), None
+
+    names = ("place", "angle", "size", "round", "there", "colour")
+    things = {name: h[f"background_{name}"] for name in names}
+    colour, _ = jax.lax.scan(before, colour, things)
     # Grains from coarse to fine, each of half the strength of the one before, or of the same.
     keys = jax.random.split(jax.random.key(h["noise_seed"] + 1), 4)
     rough = 0.0
