@@ -497,8 +497,8 @@ def _check_together(config: Config) -> None:
     if (data.heads or data.reuse) and data.source != "rendered":
         raise InputError(
             "config.data.heads and config.data.reuse",
-            f"{data.heads} and {data.reuse}, with heads of source {data.source!r}",
-            "0 and 0 where no heads are rendered",
+            f"{data.heads} and {data.reuse} with source {data.source!r}, which renders no heads",
+            "0 and 0",
             "set --config.data.source=rendered, or leave these keys out",
         )
     if data.reuse and not data.heads:

@@ -3,6 +3,8 @@
 A batch is ``image`` u8 [b h w 3], ``depth`` u8 or u16 [b h w 1], ``label`` u8 [b h w],
 ``has_depth`` bool [b] and ``index`` i32 [b], the row of each example in its split.
 
+* Where examples come without end, as `rendered_reader` makes them, ``index`` is i64 and counts them
+  from the first one of the run.
 * A batch for training may have ``paired``, a second batch of the same keys (`order.Order`).
 * A batch for evaluation has ``mask`` bool [b], False where a row only fills up the batch. Labels
   of another size than the pictures lie in the top left corner of their canvas; then there are

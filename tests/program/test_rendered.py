@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ from faceparse_jax.data import rendered_reader
 from faceparse_jax.data.synthetic import heads
 from faceparse_jax.errors import InputError
 from faceparse_jax.evaluation import evaluate
+from faceparse_jax.runtime import forms
 from faceparse_jax.training import loop
 from faceparse_jax.training.setup import accept
 from tests.support.dummy_archives import lapa
@@ -134,6 +136,25 @@ def test_depth_levels_are_those_of_the_own_heads(faces):
     levels = accept(config).depth_levels()
     assert other.validation.name == OTHER
     assert other.depth_levels() == levels is not None
+
+
+def test_a_step_takes_the_heads_that_the_devices_render(faces, monkeypatch):
+    def paint(head, size):
+        one = (head["yaw"] > -9).astype(jnp.uint8)
+        return jnp.full((size, size, 3), one), *2 * [jnp.full((size, size), one)]
+
+    monkeypatch.setattr(heads, "_render", paint)
+    config = config_for(faces)
+    config.data.size, config.devices = 76, 2  # a size for which nothing else is compiled
+    job = accept(config)
+    rows, inputs = next(job.train_inputs(3))
+    with forms.forms_for("gpu"):
+        same_rows, made = next(job.train_inputs(3))
+    np.testing.assert_array_equal(rows, same_rows)
+    assert made["label"].all()
+    for a, b in ((x, made[key]) for key, x in inputs.items()):
+        assert (a.shape, a.dtype, a.sharding) == (b.shape, b.dtype, b.sharding)
+    assert made.keys() == inputs.keys()
 
 
 def test_networks_of_files_are_scored_on_rendered_heads(data_dir):

@@ -178,7 +178,7 @@ CASES = [
               "data.heads=100", "data.reuse=2", "data.depth_fraction=0.5"),
     _rendered("paired rows of heads without end", "config.data.paired_rows: found heads that come",
               "data.paired_rows=8"),
-    _config("a pool of prepared heads", "with heads of source 'tfds'", "data.heads=100"),
+    _config("a pool of prepared heads", "with source 'tfds', which renders", "data.heads=100"),
     _config("validation on several datasets", "one dataset as NAME/CONFIG",
             "eval.validation=lapa_d/official,helen_d/smith"),
     _config("validation on a dataset without config", "set it to lapa_d/official",

@@ -42,8 +42,9 @@ def training_key(seed: int, number: int) -> int:
 def rendered(keys: Sequence[int], size: int) -> dict[str, Shaped[np.ndarray, "b ..."]]:
     """Heads as a batch on the host, each as `render_head` gives it.
 
-    A CPU renders one head after the other on each of its threads, since parts that a head lacks
-    are left out that way. Accelerators render many at once.
+    A CPU renders one head after the other on each of its threads, which is faster there and
+    leaves out the parts that a head lacks; benchmarks/heads.py measures both forms. Accelerators
+    render many at once.
 
     Args:
         keys: at least one.
