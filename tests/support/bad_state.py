@@ -8,6 +8,7 @@ import shutil
 
 import numpy as np
 
+from faceparse_jax.data.synthetic.heads import VERSION
 from tests.support.bad_input import BUILD, MAIN, Case, nothing
 from tests.support.bad_runs import (
     HEADS,
@@ -28,7 +29,7 @@ from tests.support.bad_runs import (
 )
 from tests.support.files import half, npy
 
-PLACE = "synthetic_heads/tiny/1.0.0"
+PLACE = f"synthetic_heads/tiny/{VERSION}"
 TRAIN = "synthetic_heads-train.tfrecord-00000-of-00001"
 TEST = TRAIN.replace("train", "test")
 VALIDATION = TRAIN.replace("train", "validation")
@@ -195,7 +196,7 @@ MET = '{"step": 1, "terms": {}, "examples": []}'
 CASES = [
     _data("an info of words", "Failed to load JSON", write("dataset_info.json", "words")),
     _data("an info that is a list", "version", write("dataset_info.json", "[]")),
-    _data("no features", "synthetic_heads/tiny/1.0.0", lose("features.json")),
+    _data("no features", PLACE, lose("features.json")),
     _data("features of words", "Expecting value", write("features.json", "words")),
     _data("features that are a list", "class name", write("features.json", "[]")),
     _data("no metadata", "label scheme None", lose("metadata.json")),

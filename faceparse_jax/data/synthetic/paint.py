@@ -16,7 +16,7 @@ CLASS = {name: i for i, name in enumerate(CELEBAMASK_HQ.classes)}
 
 
 class Surface(NamedTuple):
-    """Paint of every pixel: class id, linear RGB (a tuple of arrays), gloss in 0..1, behind a lens."""
+    """Paint of every pixel: class id, linear RGB, gloss in 0..1, whether a lens is before it."""
 
     label: object
     albedo: tuple
@@ -223,7 +223,9 @@ def _eyes(s: Surface, face, left, h) -> Surface:
     eye = tuple(c + 0.7 * glint for c in eye)
 
     near = (jnp.abs(u) < 1.05) & front & ~inside
-    lashes = (0.4 + 0.55 * h["liner"]) * bump(v, upper + 0.006, 0.007 + 0.009 * h["liner"]) * arch**0.3
+    lashes = (
+        (0.4 + 0.55 * h["liner"]) * bump(v, upper + 0.006, 0.007 + 0.009 * h["liner"]) * arch**0.3
+    )
     lashes = jnp.maximum(lashes, 0.5 * bump(v, lower - 0.005, 0.008))
     crease = 0.35 * bump(v, upper + 0.045, 0.010)
     albedo = scaled(s.albedo, 1 - jnp.maximum(lashes, crease) * near)
@@ -258,9 +260,7 @@ def _things(s: Surface, d, p, body, ray, left, h) -> Surface:
     x, y, z = p
     red = (skin[0] * 0.96, skin[1] * 0.80, skin[2] * 0.78)
     bare = jnp.minimum(jnp.minimum(d["head"], d["ear"]), d["neck"])
-    worn = {
-        k: d[k] for k in ("hair", "cloth", "hat", "glasses", "earring", "necklace", "held")
-    }
+    worn = {k: d[k] for k in ("hair", "cloth", "hat", "glasses", "earring", "necklace", "held")}
     outermost = jnp.minimum(bare, jnp.min(jnp.stack(list(worn.values())), axis=0))
 
     def put(s, where, label, colour, gloss):
@@ -301,7 +301,11 @@ def _things(s: Surface, d, p, body, ray, left, h) -> Surface:
         "glasses": ("eye_g", tuple(h["frame_colour"]), 0.6),
         "earring": ("ear_r", tuple(h["metal"]), 1.0),
         "necklace": ("neck_l", tuple(h["metal"]), 1.0),
-        "held": ("background", tuple(c * (1 + 0.05 * noise(p, seed, 20)) for c in h["held_colour"]), 0.1),
+        "held": (
+            "background",
+            tuple(c * (1 + 0.05 * noise(p, seed, 20)) for c in h["held_colour"]),
+            0.1,
+        ),
     }
     for part, (name, colour, gloss) in paints.items():
         where = (worn[part] <= outermost) & (worn[part] < bare)

@@ -233,8 +233,8 @@ def _background(h: Head, size: int):
     turn = h["background_turn"]
     slope = 0.5 + (across - 0.5) * jnp.cos(turn) + (down - 0.5) * jnp.sin(turn)
     slope = smooth(-0.1, 1.1, slope)
-    first, second = h["background"]
-    colour = tuple(first[i] + slope * (second[i] - first[i]) for i in range(3))
+    one, other = h["background"]
+    colour = tuple(one[i] + slope * (other[i] - one[i]) for i in range(3))
 
     def before(colour, shape):
         x, y = across - shape["place"][0], down - shape["place"][1]
@@ -251,13 +251,16 @@ def _background(h: Head, size: int):
     things = {name: h[f"background_{name}"] for name in names}
     colour, _ = jax.lax.scan(before, colour, things)
     # Grains from coarse to fine, each of half the strength of the one before, or of the same.
-    keys = jax.random.split(jax.random.key(h["noise_seed"] + 1), 4)
-    rough = 0.0
-    for n, key in enumerate(keys):
-        grains = jax.random.normal(key, (4 * 2**n, 4 * 2**n, 3))
-        grains = 0.3 * grains + 0.7 * grains[..., :1]
+    sides = (4, 8, 16, 32)
+    key = jax.random.key(h["noise_seed"] + 1)
+    grains = jax.random.normal(key, (sum(side * side for side in sides), 3))
+    grains = 0.3 * grains + 0.7 * grains[:, :1]
+    rough, first = 0.0, 0
+    for n, side in enumerate(sides):
+        grid = grains[first : first + side * side].reshape(side, side, 3)
         strength = 0.5 ** (n * (1 - h["background_fine"]))
-        rough += strength * jax.image.resize(grains, (size, size, 3), "linear")
+        rough += strength * jax.image.resize(grid, (size, size, 3), "linear")
+        first += side * side
     rough = 1 + h["background_rough"] * rough
     return [jnp.clip(colour[i] * rough[..., i], 0, 4) for i in range(3)]
 
@@ -314,7 +317,5 @@ def _photograph(image, h: Head, size: int):
     image = image + h["sharpen"] * (image - soft)
     noise = jax.random.normal(jax.random.key(h["noise_seed"]), image.shape)
     image = jnp.clip(image + h["noise"] * noise, 0, 1)
-    coded = jax.lax.cond(
-        h["jpeg"] > 0, lambda x: _through_jpeg(x, h["jpeg"]), lambda x: x, image
-    )
+    coded = jax.lax.cond(h["jpeg"] > 0, lambda x: _through_jpeg(x, h["jpeg"]), lambda x: x, image)
     return jnp.clip(jnp.round(255 * coded), 0, 255).astype(jnp.uint8)

@@ -305,7 +305,9 @@ def neck(body: Point, chin: Point, h):
 def cloth(body: Point, skin, h):
     """A layer over the shoulders that ends at the neckline, with a collar there."""
     x, y, z = lowered(body, h)
-    arms = ellipsoid((x, jnp.maximum(y, -2.45), z), (0.0, -2.45, -0.38), (h["shoulder"], 0.85, 0.58))
+    arms = ellipsoid(
+        (x, jnp.maximum(y, -2.45), z), (0.0, -2.45, -0.38), (h["shoulder"], 0.85, 0.58)
+    )
     rim = y - neckline(body, h)
     collar = h["collar"] * jnp.exp(-((rim / 0.12) ** 2))
     layer = join(skin - 0.035 - collar, arms, 0.15)
@@ -337,7 +339,9 @@ def held(p: Point, h):
     hand = join(hand, arm, 0.1)
     for i in range(4):
         at = 0.115 * (i - 1.5)
-        finger = capsule((x, y, z), (at, -0.15, 0.05), (1.25 * at, 0.24 - at * at, -0.02), 0.062, 0.05)
+        finger = capsule(
+            (x, y, z), (at, -0.15, 0.05), (1.25 * at, 0.24 - at * at, -0.02), 0.062, 0.05
+        )
         hand = join(hand, finger, 0.02)
     knob = sphere((x, y, z), (0.0, 0.0, 0.0), 0.17)
     stick = capsule((x, y, z), (0.0, -0.1, 0.0), (0.1, -1.2, 0.15), 0.10, 0.08)
