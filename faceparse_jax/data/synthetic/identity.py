@@ -189,17 +189,16 @@ def sample_head(key: int) -> Head:
     h["shoulder_up"] = near(0.12, 0.07)
 
     # Pose and camera.
-    yaw = r.normal(0, 20) if r.random() < 0.85 else r.uniform(-65, 65)
+    yaw = r.normal(0, 18) if r.random() < 0.9 else r.uniform(-65, 65)
     h["yaw"] = np.deg2rad(np.clip(yaw, -65, 65))
     h["pitch"] = np.deg2rad(np.clip(r.normal(0, 9), -28, 28))
-    h["roll"] = np.deg2rad(np.clip(r.normal(0, 8), -25, 25))
+    h["roll"] = np.deg2rad(np.clip(r.normal(0, 6), -25, 25))
     h["distance"] = r.uniform(4.5, 11.0)
     # Half of the picture's height at the head: near the benchmark's portraits, or anywhere.
-    portrait = r.random() < 0.7
-    h["frame_half"] = near(1.27, 0.10) if portrait else np.exp(r.uniform(np.log(0.8), np.log(3)))
-    loose = 0.06 if portrait else 0.25 * h["frame_half"]
-    turned = 0.45 * np.sin(h["yaw"])  # the face leaves the middle as the head turns
-    h["shift"] = np.array([turned + r.normal(0, loose), -0.08 + r.normal(0, loose)])
+    portrait = r.random() < 0.85
+    h["frame_half"] = near(1.27, 0.08) if portrait else np.exp(r.uniform(np.log(0.8), np.log(3)))
+    loose = 0.04 if portrait else 0.3
+    h["eyes_at"] = np.array([r.normal(0, loose), 0.044 + r.normal(0, loose)])  # -1 to 1, upwards
 
     # Light and picture.
     side, up = r.uniform(-1.3, 1.3), r.uniform(-0.1, 1.0)

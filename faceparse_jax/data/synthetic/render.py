@@ -66,12 +66,15 @@ def _compiled(size: int):
 
 
 def _rays(h: Head, size: int):
-    """Origin and directions of one ray a pixel, through the plane z = 0."""
+    """Origin and directions of one ray a pixel, such that the eyes are seen at ``eyes_at``."""
     c = (jnp.arange(size, dtype=jnp.float32) + 0.5) / size * 2 - 1
     across, down = jnp.meshgrid(c, c)
     direction = (across * h["frame_half"], -down * h["frame_half"], -h["distance"])
     length = jnp.sqrt(sum(a * a for a in direction))
-    return (*h["shift"], h["distance"]), tuple(a / length for a in direction)
+    eyes = shapes.eyes_in_world(h)
+    aside = h["eyes_at"] * h["frame_half"] * (1 - eyes[2] / h["distance"])
+    origin = (eyes[0] - aside[0], eyes[1] - aside[1], h["distance"])
+    return origin, tuple(a / length for a in direction)
 
 
 def _at(origin, direction, t):

@@ -357,6 +357,12 @@ def rotation(yaw, pitch, roll):
     return about_z @ about_y @ about_x
 
 
+def eyes_in_world(h):
+    """The point between the eyes, wherever the head is turned, [3]."""
+    between = np.float32([0.0, 0.0, 0.65])
+    return rotation(h["yaw"], h["pitch"], h["roll"]) @ (between - _PIVOT) + _PIVOT
+
+
 def frames(p: Point, h):
     """World points in the head's and the body's frame, and the neck's upper end in the latter."""
 
