@@ -43,8 +43,7 @@ def faces(tmp_path_factory):
 
 def config_for(data_dir, **data):
     config = small_config(data_dir)
-    config.data.update(source="rendered", config="rendered", size=72, depth_fraction=1.0, **data)
-    config.train.ema = 0.0
+    config.data.update(source="rendered", config="rendered", depth_fraction=1.0, **data)
     config.eval.every, config.eval.validation = 2, OTHER
     return config
 
@@ -107,13 +106,14 @@ def test_another_dataset_chooses_the_best_checkpoint(faces, whole):
     )
     config = config_for(faces, heads=10, reuse=2)
     config.eval.dataset, config.eval.split = OTHER, "validation"
+    config.eval.boundary_tolerance = -1
     (found,) = evaluate.evaluate_run(whole, "best", config).values()
     assert found["routes"]["rgb"]["f1/mean"] == pytest.approx(best["score"], rel=1e-6)
     assert found["provenance"]["scored_in_scheme"] == "lapa"
     config.eval.dataset, config.eval.split = "", "test"
     (own,) = evaluate.evaluate_run(whole, "last", config).values()
     assert own["provenance"]["scored_on"]["examples"] == {"all": 200, "with_depth": 200}
-    assert np.sum(own["routes"]["rgb"]["confusion"]) == 200 * 72 * 72
+    assert np.sum(own["routes"]["rgb"]["confusion"]) == 200 * 64 * 64
 
 
 def test_a_change_of_the_dataset_chooses_anew(faces, whole, capsys):
