@@ -5,6 +5,7 @@
     python -m faceparse_jax.main --workdir runs/full --mode predict --image photo.jpg --out parsed
     python -m faceparse_jax.main --workdir studies/one --mode study --config configs/studies/X.py
     python -m faceparse_jax.main --workdir runs/full --mode replay
+    python -m faceparse_jax.main --workdir runs/full --mode pack --out full.safetensors
 
 Any key of the config can be overridden behind it: --config.optim.rate=0.005. With --mode M,
 --help tells of that mode alone.
@@ -16,30 +17,35 @@ saves its state then; a second signal does not wait.
 
 import sys
 
+from faceparse_jax.checkpoints.command import PACK
 from faceparse_jax.errors import InputError
 from faceparse_jax.evaluation.command import EVALUATE
 from faceparse_jax.prediction.command import PREDICT
 from faceparse_jax.runtime import command_line, interrupts, machine, places
+from faceparse_jax.runtime.command_line import Mode
 from faceparse_jax.runtime.places import Place
 from faceparse_jax.studies.command import STUDY
 from faceparse_jax.training.command import REPLAY, TRAIN
 
-MODES = (TRAIN, EVALUATE, PREDICT, STUDY, REPLAY)
+MODES = (TRAIN, EVALUATE, PREDICT, STUDY, REPLAY, PACK)
 
 
 def main() -> None:
     machine.set_environment()  # before JAX and TensorFlow are imported, which the modes do late
     try:
         mode, values = command_line.parse(sys.argv[1:], MODES, __doc__)
-        workdir = places.place(values.pop("workdir"), "--workdir", writes=mode is not PREDICT)
-        _check_workdir(workdir)
+        workdir = values.pop("workdir")
+        if workdir is not None:
+            writes = mode not in (PREDICT, PACK)
+            workdir = places.place(workdir, "--workdir", writes=writes)
+            _check_workdir(workdir, mode)
         mode.run(workdir, **values)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
 
 
-def _check_workdir(workdir: Place) -> None:
+def _check_workdir(workdir: Place, mode: Mode) -> None:
     if places.on_bucket(workdir):
         return  # where an object is in no folder's way
     try:
@@ -48,11 +54,13 @@ def _check_workdir(workdir: Place) -> None:
         raise InputError(
             f"--workdir {workdir}", error.strerror, "a folder", "choose another --workdir"
         ) from error
+    if there == workdir and mode.packed and places.is_packed(workdir):
+        return
     if not there.is_dir():
         raise InputError(
             f"--workdir {workdir}",
             f"a file, {there}" if there != workdir else "a file",
-            "a folder, or nothing yet",
+            "a folder, or nothing yet" + ", or a packed file" * mode.packed,
             "choose another --workdir",
         )
 

@@ -31,13 +31,14 @@ def test_modes_and_their_flags():
     found = {name: tuple(flag.name for flag in mode.flags) for name, mode in MODES.items()}
     assert found == {
         "train": ("config", *SEVERAL),
-        "evaluate": ("checkpoint", "config", *SEVERAL),
+        "evaluate": ("checkpoint", "config", "out", *SEVERAL),
         "predict": (
             "image", "depth", "depth_kind", "depth_missing", "out", "checkpoint", "output",
             "probabilities", "strict",
         ),
         "study": ("config",),
         "replay": ("config",),
+        "pack": ("checkpoint", "scores", "out"),
     }  # fmt: skip
 
 
@@ -119,7 +120,7 @@ def test_a_study_overrides_keys_of_its_base():
         (("--workdir=w", "--mode=evaluate", "--quick"), "one of --workdir, --checkpoint"),
         (("--workdir=w", "--mode=tune"), "'tune', expected one of train, evaluate"),
         (("--workdir=w", "--mode="), "''"),
-        (("--mode=predict", "--out=o"), "--workdir: found nothing"),
+        (("--mode=evaluate",), "--workdir: found nothing"),
         (("--workdir=w",), "--config: found nothing"),
         (("--workdir=w", "--mode=study"), "add --config configs/studies/synthetic.py"),
         (("--workdir=w", "--mode=predict"), "--image photo.jpg"),

@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 
 import faceparse_jax
 from faceparse_jax import main
+from faceparse_jax.checkpoints import packed
 from faceparse_jax.errors import InputError
 from faceparse_jax.prediction import parser
 from faceparse_jax.runtime import command_line
@@ -94,6 +95,12 @@ def test_a_plain_installation_has_the_configs_within_the_package():
     assert {"faceparse_jax.configs", "faceparse_jax.configs.studies"} <= set(installed)
     assert {name.partition(".")[0] for name in installed} == {"faceparse_jax", "tfds_builders"}
     assert (ROOT / "faceparse_jax" / "configs").resolve() == ROOT / "configs"
+
+
+def test_an_installation_brings_the_shipped_networks():
+    patterns = TOOLS["setuptools"]["package-data"]["faceparse_jax"]
+    name = packed.HEADS.relative_to(ROOT / "faceparse_jax")
+    assert any(name.match(pattern) for pattern in patterns)
 
 
 def imported(*patterns: str) -> set[str]:

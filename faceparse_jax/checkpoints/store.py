@@ -26,6 +26,9 @@ from faceparse_jax.runtime.sharding import is_lead, replicated
 
 Meta = dict[str, Any]
 
+META = {"config": dict, "dataset": dict, "step": int, "seed": int, "code_version": str}
+"""What every meta has, and of which type."""
+
 _UNNAMED = ".orbax-checkpoint-tmp"
 """In the name of a folder until all of a checkpoint is written, when it loses this end."""
 _WHOLE = "commit_success.txt"
@@ -334,8 +337,7 @@ def read_meta(workdir: Place, which: str = "best") -> Meta:
             _other_checkpoint(which) if there else train,
         )
     path = steps[max(steps)] / "meta" / "metadata"
-    kinds = {"config": dict, "dataset": dict, "step": int, "seed": int, "code_version": str}
-    meta = records.read(path, "the meta of a checkpoint", _other_checkpoint(which), **kinds)
+    meta = records.read(path, "the meta of a checkpoint", _other_checkpoint(which), **META)
     if not isinstance(meta.get("sha256", {}), dict):
         raise InputError(
             str(path), "no checksums by name", "the meta of a checkpoint", _other_checkpoint(which)

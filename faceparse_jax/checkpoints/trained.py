@@ -1,4 +1,4 @@
-"""A trained run, opened for evaluation and prediction: networks and their variables."""
+"""Trained networks, opened: those of a run's checkpoint, or those of a packed file."""
 
 import dataclasses
 import os
@@ -7,43 +7,92 @@ from typing import Any
 import jax
 
 from faceparse_jax import labels
-from faceparse_jax.checkpoints import store
+from faceparse_jax.checkpoints import packed, store
 from faceparse_jax.checkpoints.run_config import stored
 from faceparse_jax.config import Config
 from faceparse_jax.errors import InputError
 from faceparse_jax.models.inference import Variables, inference_variables
 from faceparse_jax.models.system import System, build
 from faceparse_jax.runtime import places
+from faceparse_jax.runtime.places import Place
 
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """Networks of a checkpoint and what the checkpoint says of itself.
+    """Networks and what is known of them.
 
     Attributes:
         config: the run's config.
         meta: seed, step, code version, dataset and merge order of the training.
         scheme: the label scheme of the logits.
-        variables: by network, as `models.inference.predict` takes them.
+        params, batch_stats: by network; of a packed file without the discriminator.
+        origin: what results say of where the networks lie: the workdir, or name and SHA-256 of
+            a packed file; and the checkpoint.
+        scores: what a packed file says of them, as `pack.score` gives it.
     """
 
     config: Config
     meta: dict[str, Any]
     scheme: labels.Scheme
     system: System
-    variables: Variables
+    params: dict[str, Any]
+    batch_stats: dict[str, Any]
+    origin: dict[str, Any]
+    scores: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    @property
+    def variables(self) -> Variables:
+        """By network, as `models.inference.predict` takes them."""
+        return inference_variables(self.params, self.batch_stats)
 
 
-def load_trained(workdir: str | os.PathLike, which: str = "best") -> Trained:
-    """Opens the ``best`` or the ``last`` checkpoint of a workdir.
+def load_trained(place: str | os.PathLike, which: str = "best") -> Trained:
+    """Opens the ``best`` or the ``last`` checkpoint of a workdir, or a packed file.
 
     Raises:
-        InputError: no such checkpoint, its tensors are not those of its config, or a bucket that
-            cannot be read.
+        InputError: no such checkpoint or file, a file of another checkpoint, tensors that are
+            damaged or not those of the config, or a bucket that cannot be read.
     """
-    workdir = places.place(workdir, "workdir")
+    place = places.place(place, "workdir")
+    return _of_file(place, which) if places.is_packed(place) else _of_run(place, which)
+
+
+def _of_run(workdir: Place, which: str) -> Trained:
     meta = store.read_meta(workdir, which)
-    where = f"{workdir}, {which} checkpoint"
+    config, scheme, system, shapes = _described(meta, f"{workdir}, {which} checkpoint")
+    tree = store.load_inference(workdir, shapes, which)
+    origin = {"workdir": str(workdir), "checkpoint": which, "sha256": meta.get("sha256")}
+    return Trained(config, meta, scheme, system, **tree, origin=origin)
+
+
+def _of_file(path: Place, which: str) -> Trained:
+    label, tensors = packed.read(path)
+    if which not in ("best", label["checkpoint"]):
+        raise InputError(
+            f"{path}, checkpoint {which}",
+            f"a packed file, of the {label['checkpoint']} checkpoint alone",
+            "a workdir, which has both",
+            f"name the run's workdir, or leave {which} out",
+        )
+    config, scheme, system, shapes = _described(label["meta"], str(path))
+    # Of use to a training alone, so that it is left out of the file.
+    system = dataclasses.replace(system, discriminator=None)
+    shapes = {kind: _without_discriminator(tree) for kind, tree in shapes.items()}
+    tree = packed.in_form(path, tensors, shapes)
+    origin = {
+        "network": path.stem,
+        "checkpoint": label["checkpoint"],
+        "sha256": label["sha256"],
+    }
+    return Trained(
+        config, label["meta"], scheme, system, **tree, origin=origin, scores=label["scores"]
+    )
+
+
+def _described(
+    meta: dict[str, Any], where: str
+) -> tuple[Config, labels.Scheme, System, dict[str, Any]]:
+    """What a meta tells of the networks, and the shapes of their parameters and statistics."""
     its_code = f"use the code version that trained it, {meta['code_version']}"
     config = stored(meta["config"], where, its_code)
     name = meta["dataset"].get("scheme")
@@ -58,6 +107,8 @@ def load_trained(workdir: str | os.PathLike, which: str = "best") -> Trained:
         params, stats = system.init(jax.random.key(0), config.augment.crop)
         return {"params": params, "batch_stats": stats}
 
-    tree = store.load_inference(workdir, jax.eval_shape(shapes), which)
-    variables = inference_variables(tree["params"], tree["batch_stats"])
-    return Trained(config, meta, scheme, system, variables)
+    return config, scheme, system, jax.eval_shape(shapes)
+
+
+def _without_discriminator(tree: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in tree.items() if name != "discriminator"}

@@ -2,19 +2,22 @@
 
 from ml_collections import ConfigDict
 
-from faceparse_jax.runtime import hosts
+from faceparse_jax.runtime import hosts, places
 from faceparse_jax.runtime.command_line import Flag, Mode, config_flag, run_config
 from faceparse_jax.runtime.places import Place
 
 
-def _evaluate(workdir: Place, *, config: ConfigDict | None, checkpoint: str, **others) -> None:
+def _evaluate(
+    workdir: Place, *, config: ConfigDict | None, checkpoint: str, out: str | None, **others
+) -> None:
     run_config(config)
+    folder = None if out is None else places.place(out, "--out", writes=True)
     hosts.join(**others)
     from faceparse_jax.checkpoints.store import told_full_disk
     from faceparse_jax.evaluation.evaluate import evaluate_run
 
-    with told_full_disk(workdir):
-        evaluate_run(workdir, checkpoint, config)
+    with told_full_disk(folder or workdir):
+        evaluate_run(workdir, checkpoint, config, folder)
 
 
 EVALUATE = Mode(
@@ -27,6 +30,14 @@ EVALUATE = Mode(
             "A config whose eval keys, devices, data.data_dir and data.source replace the "
             "run's own.",
         ),
+        Flag(
+            "out",
+            str,
+            None,
+            "The folder for the scores; evaluation in the workdir where it is left out, and needed "
+            "with a packed file.",
+        ),
         *hosts.FLAGS,
     ),
+    packed=True,
 )

@@ -121,24 +121,34 @@ def score_names(scored: Scored) -> set[str]:
 
 
 def evaluate_run(
-    workdir: Place, which: str, overrides: Configs | None = None
+    workdir: Place, which: str, overrides: Configs | None = None, out: Place | None = None
 ) -> dict[str, dict[str, Any]]:
     """Scores a run's checkpoint on held-out splits; prints tables, writes files.
 
-    For each dataset, in ``workdir/evaluation``: scores as JSON, the confusion matrix of
+    For each dataset, in `out`: scores as JSON, the confusion matrix of
     every route as CSV, and a picture of a few examples. Their names have what differs from the
     run's own settings, and they hold the newest scores of that name; ``all.jsonl`` keeps what
     every JSON file has held, one object a line.
 
     Args:
-        workdir: the run's folder.
+        workdir: the run's folder, or a packed file.
         which: ``best`` or ``last``.
         overrides: a config whose `eval`, `devices`, data folder and source replace the
             run's own.
+        out: the folder for the files; ``workdir/evaluation`` where None.
 
     Returns:
         What the JSON files hold, by dataset.
+
+    Raises:
+        InputError: networks or data that do not open, a packed file without `out`, or a folder
+            that cannot be written.
     """
+    if out is None and places.is_packed(workdir):
+        raise InputError(
+            "--out", "nothing", "a folder for the scores of a packed file", "add --out scores"
+        )
+    out = out or workdir / "evaluation"
     run = load_trained(workdir, which)
     config = with_overrides(run.config, overrides)
     mesh = sharding.make_mesh(config.devices)
@@ -146,14 +156,13 @@ def evaluate_run(
     own = own_name(run.config)
     # Opened first, so that a missing dataset is told before the others are scored.
     scored = [open_scored(config, run.scheme, name) for name in datasets_to_score(config)]
-    _make_folder(workdir / "evaluation")
+    _make_folder(out)
     scores = {}
     for dataset in scored:
         suffix = "" if dataset.name == own else "_" + dataset.name.replace("/", "_")
-        name = f"{dataset.split.split}_{which}{suffix}{_settings(config, run.config)}"
-        scores[dataset.name] = _evaluate_split(
-            run, config, dataset, variables, mesh, which, workdir / "evaluation" / name
-        )
+        checkpoint = run.origin["checkpoint"]
+        name = f"{dataset.split.split}_{checkpoint}{suffix}{_settings(config, run.config)}"
+        scores[dataset.name] = _evaluate_split(run, config, dataset, variables, mesh, out / name)
     return scores
 
 
@@ -176,7 +185,7 @@ def _make_folder(folder: Place) -> None:
     if not sharding.is_lead():
         return
     try:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         _keep(folder, *([] if (folder / _ALL).exists() else _older(folder)))
     except OSError as error:
         raise InputError(
@@ -207,9 +216,7 @@ def _keep(folder: Place, *scores: Mapping[str, Any]) -> None:
         file.write(("\n" * bool(torn) + lines).encode())
 
 
-def _evaluate_split(
-    run, config, scored: Scored, variables, mesh, which: str, target: Place
-) -> dict[str, Any]:
+def _evaluate_split(run, config, scored: Scored, variables, mesh, target: Place) -> dict[str, Any]:
     split, scheme, how, batches = scored.split, scored.scheme, scored.how, scored.batches
     if sharding.is_lead():
         progress.compiling(f"the evaluation of {scored.name}")
@@ -220,8 +227,11 @@ def _evaluate_split(
         "config": config.to_dict(),
         "seed": run.meta["seed"],
         "step": run.meta["step"],
-        "checkpoint": which,
+        "checkpoint": run.origin["checkpoint"],
+        "packed": run.origin if "network" in run.origin else None,
+        "sha256": run.meta.get("sha256"),
         "trained_on": run.meta["dataset"],
+        "init": run.meta.get("init"),
         "trained_with": run.meta["code_version"],
         "scored_on": split.record() | {"split": split.split, "examples": examples},
         "leak": overlap.leak(run.meta["dataset"], split, scored.ids) or None,

@@ -10,7 +10,7 @@ _INPUT = "--image photo.jpg (or --depth depth.png, or both)"
 
 
 def _predict(
-    workdir: Place,
+    workdir: Place | None,
     *,
     image: str | None,
     depth: str | None,
@@ -32,7 +32,7 @@ def _predict(
 
 PREDICT = Mode(
     "predict",
-    "Parses photographs, depth maps or both with a run's networks, and writes the label maps.",
+    "Parses photographs, depth maps or both with trained networks, and writes the label maps.",
     _predict,
     (
         Flag("image", str, None, "A photograph, or a folder of photographs."),
@@ -56,4 +56,11 @@ PREDICT = Mode(
         Flag("probabilities", bool, False, "Also write the probability of each class."),
         Flag("strict", bool, False, "Write nothing where any input cannot be parsed."),
     ),
+    Flag(
+        "workdir",
+        str,
+        None,
+        "The folder of a run, or a packed file; else the networks that ship with the package.",
+    ),
+    packed=True,
 )

@@ -1,4 +1,4 @@
-"""From a photo, a depth map or both to a label map, with the networks of one checkpoint.
+"""From a photo, a depth map or both to a label map, with the networks of one training.
 
 Inputs of any size are fitted into the networks' square without changing their aspect
 ratio; probabilities are brought back to the input's size before the class is chosen.
@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from jaxtyping import Float16, Float32, UInt8
 
+from faceparse_jax.checkpoints import packed
 from faceparse_jax.checkpoints.trained import load_trained
 from faceparse_jax.errors import InputError
 from faceparse_jax.images import resize_depth, resize_image
@@ -59,7 +60,7 @@ class Result:
 
 
 class Parser:
-    """Networks ready to parse; `load` makes one from a trained run.
+    """Networks ready to parse; `load` makes one.
 
     Args:
         system, variables, scheme: as in `trained.Trained`.
@@ -223,25 +224,26 @@ class Parser:
         return arrays
 
 
-def load(workdir: str | os.PathLike, checkpoint: str = "best", batch: int = 8) -> Parser:
-    """The parser of a trained run.
+def load(
+    workdir: str | os.PathLike | None = None, checkpoint: str = "best", batch: int = 8
+) -> Parser:
+    """The parser of a trained run, of a packed file, or the one that ships with the package.
 
     Args:
-        workdir: the run's folder; it may lie on a bucket, ``gs://BUCKET/FOLDER``.
+        workdir: the run's folder, or a file that ``--mode pack`` wrote; both may lie on a bucket,
+            ``gs://BUCKET/FOLDER``. The shipped networks where None.
         checkpoint: ``best`` or ``last``.
         batch: inputs parsed at once, at most.
 
     Raises:
-        InputError: no such checkpoint, or a bucket that cannot be read.
+        InputError: no such checkpoint or file, a damaged file, no shipped networks, or a bucket
+            that cannot be read.
     """
-    run = load_trained(workdir, checkpoint)
-    record = {
-        "workdir": str(workdir),
-        "checkpoint": checkpoint,
+    run = load_trained(packed.shipped() if workdir is None else workdir, checkpoint)
+    record = run.origin | {
         "step": run.meta["step"],
         "trained_on": run.meta["dataset"],
         "trained_with": run.meta["code_version"],
-        "sha256": run.meta.get("sha256"),
     }
     levels = run.meta["dataset"].get("depth_levels") or LEVELS
     return Parser(

@@ -40,6 +40,11 @@ class Flag:
     needed: str = ""
 
 
+WORKDIR = Flag(
+    "workdir", str, None, "The folder of the run, or of the study.", needed="--workdir runs/one"
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Mode:
     """What the command can do.
@@ -47,18 +52,17 @@ class Mode:
     Attributes:
         help: a sentence.
         run: takes the workdir and then every flag by its name.
-        flags: all that it reads beside `WORKDIR`.
+        flags: all that it reads beside the workdir.
+        workdir: the flag of the workdir, which may be left out where it needs nothing.
+        packed: whether a packed file may stand for the workdir.
     """
 
     name: str
     help: str
     run: Callable[..., None]
     flags: tuple[Flag, ...]
-
-
-WORKDIR = Flag(
-    "workdir", str, None, "The folder of the run, or of the study.", needed="--workdir runs/one"
-)
+    workdir: Flag = WORKDIR
+    packed: bool = False
 
 
 def config_flag(help: str, needed: str = "") -> Flag:
@@ -104,7 +108,7 @@ def parse(
     mode = named[first["mode"].value or modes[0].name]
     words = list(_with_shipped_configs(words, mode))
     values = flags.FlagValues()
-    for flag in (WORKDIR, *mode.flags):
+    for flag in (mode.workdir, *mode.flags):
         _define(flag, values, words)
     try:
         rest = _parsed(values, words)
@@ -117,7 +121,7 @@ def parse(
             "flags only, as --name=value",
             f"run {COMMAND} --help",
         )
-    return mode, {flag.name: _value(flag, values) for flag in (WORKDIR, *mode.flags)}
+    return mode, {flag.name: _value(flag, values) for flag in (mode.workdir, *mode.flags)}
 
 
 def run_config(config: ConfigDict | None) -> ConfigDict | None:
@@ -136,7 +140,7 @@ def _help(modes: Sequence[Mode]) -> str:
     lines = []
     for mode in modes:
         lines += [f"--mode {mode.name}", f"    {mode.help}"]
-        for flag in (WORKDIR, *mode.flags):
+        for flag in (mode.workdir, *mode.flags):
             value = {bool: "", int: " NUMBER", float: " NUMBER", ConfigDict: " FILE"}.get(
                 flag.kind, " TEXT"
             )
@@ -245,7 +249,7 @@ def _parsed(values: flags.FlagValues, words: Sequence[str], known_only: bool = F
 def _unknown(name: str, mode: Mode, modes: Sequence[Mode]) -> InputError:
     """What to tell of a flag that the mode does not read."""
     flag = name.partition(".")[0]
-    own = [other.name for other in (WORKDIR, *mode.flags)]
+    own = [other.name for other in (mode.workdir, *mode.flags)]
     readers = [m.name for m in modes if flag in (other.name for other in m.flags)]
     if flag in own:  # a key of the file
         return InputError(

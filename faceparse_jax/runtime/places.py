@@ -23,6 +23,9 @@ from faceparse_jax.runtime import machine
 Place = pathlib.PurePath
 """A `pathlib.Path`, or an `etils.epath.Path` on a bucket."""
 
+PACKED = ".safetensors"
+"""How the name of a packed file ends."""
+
 # As pathlib writes it, too.
 _SCHEME = re.compile(r"gs:/+")
 _READS = ("storage.objects.get", "storage.objects.list")
@@ -83,6 +86,11 @@ def place(path: str | os.PathLike, what: str, writes: bool = False) -> Place:
         )
     _check_rights(name, _WRITES if writes else _READS, f"{what} {address}")
     return epath.Path(address)
+
+
+def is_packed(path: Place) -> bool:
+    """Whether a workdir's name is that of a packed file, `checkpoints.packed`."""
+    return path.suffix == PACKED
 
 
 def resolved(path: Place) -> Place:

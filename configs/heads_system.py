@@ -1,0 +1,14 @@
+r"""All three networks on rendered heads, from the RGB parser of `heads`: the second half.
+
+    python -m faceparse_jax.main --config configs/heads_system.py --workdir runs/heads_system \
+      --config.model.init=runs/heads
+"""
+
+from faceparse_jax.configs import heads, recipes
+
+
+def get_config():
+    c = recipes.full_system(heads.get_config())
+    c.train.steps = 1000
+    c.eval.every = 250
+    return c

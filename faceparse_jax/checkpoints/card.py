@@ -1,0 +1,172 @@
+"""The model card of a packed file, as Markdown."""
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from faceparse_jax.checkpoints import packed
+from faceparse_jax.checkpoints.trained import Trained
+from faceparse_jax.config import Config
+from faceparse_jax.models.routes import ROUTES
+from faceparse_jax.runtime.records import flat
+
+MARK = "<!-- faceparse_jax wrote this card from the file beside it; see --mode pack -->"
+_RENDERED = "synthetic_heads"
+_NETWORKS = {
+    "rgb": "a parser for photographs",
+    "depth": "a parser for depth maps",
+    "translator": "a translator from photographs to depth",
+}
+
+
+def card(name: str, trained: Trained, size: int, sha256: str) -> str:
+    """The card of a file.
+
+    Args:
+        name: of the file.
+        trained: what `load_trained` gives of it.
+        size: of the file in bytes.
+        sha256: of its bytes.
+    """
+    meta, data = trained.meta, trained.meta["dataset"]
+    networks = [told for network, told in _NETWORKS.items() if network in trained.params]
+    learned = [data["name"], *(name for of in meta.get("init") or () for name in of["trained_on"])]
+    rendered = set(learned) == {_RENDERED}
+    lines = [f"# {name}", "", MARK, ""]
+    lines += _paragraph(
+        f"This file holds {_listed(networks)}. They divide a face into the "
+        f"{trained.scheme.num_classes} classes of the label scheme `{trained.scheme.name}`, "
+        "which `python -m faceparse_jax.labels` prints."
+    )
+    where = "load()" if name == packed.HEADS.name else f'load("{name}")'
+    lines += ["", "```python", "from faceparse_jax import load", "", f"parser = {where}"]
+    lines += ["result = parser(image=photo)  # u8 [h w 3], or depth=..., or both", "```", ""]
+    rows = {
+        "input": f"{trained.config.data.size} px; other sizes are fitted into this square",
+        "trained on": f"{data['name']}/{data['config']}"
+        + (f", {data['merge_order']} merge order" if data.get("merge_order") else ""),
+        "version of the renderer" if data["name"] == _RENDERED else "version of the data": data.get(
+            "version"
+        ),
+        "fingerprint of the data": data.get("fingerprint"),
+        "began from": _begun(meta.get("init")),
+        "steps": f"{meta['step']:,} of {trained.config.train.steps:,}",
+        "checkpoint": trained.origin["checkpoint"] + _chosen(meta.get("best")),
+        "parameters": "their running average" if trained.config.train.ema else "of that step",
+        "seed": meta["seed"],
+        "code version": meta["code_version"],
+        "libraries": ", ".join(f"{k} {v}" for k, v in meta.get("libraries", {}).items()),
+        "size": f"{size / 1e6:.1f} MB; kernels are stored in half precision",
+        "SHA-256 of the file": f"`{sha256}`",
+        "SHA-256 in results": f"`{trained.origin['sha256']}`",
+    }
+    lines += ["| what | value |", "|---|---|"]
+    lines += [f"| {what} | {value} |" for what, value in rows.items() if value not in (None, "")]
+    lines += ["", "## Intended use and limits", "", *_limits(rendered, learned)]
+    lines += ["", "## Scores", "", *_scores(trained.scores)]
+    lines += ["", "## Recipe", "", *_recipe(trained.config)]
+    lines += ["", "## Licence", "", *_licence(rendered, learned)]
+    return "\n".join(lines) + "\n"
+
+
+def _chosen(best: Mapping[str, Any] | None) -> str:
+    """By what a checkpoint was chosen, behind its name."""
+    if not best or not best.get("route"):
+        return ""
+    return (
+        f", by mean F1 {100 * best['score']:.1f} % of the route {best['route']} on validation data"
+    )
+
+
+def _begun(init: list[Mapping[str, Any]] | None) -> str:
+    """The networks that the training took over."""
+    told = (
+        f"{', '.join(of['networks'])} of {of['network']} (`{of['sha256']}`)" for of in init or ()
+    )
+    return "; ".join(told)
+
+
+def _limits(rendered: bool, learned: list[str]) -> list[str]:
+    of_heads = (
+        "* **Rendered heads alone.** No photograph of a person was seen in training. Photographs "
+        "differ from rendered heads in skin, hair, light, clothes and background, so the label "
+        "maps of photographs have more faults than the scores on rendered heads tell. Look at the "
+        "overlays before you rely on them, or start a training on photographs of your own from "
+        "these networks."
+    )
+    of_data = (
+        f"* **What they know.** They were trained on {_listed(sorted(set(learned)))}, and faces, "
+        "cameras and light that these data lack may be parsed worse."
+    )
+    items = [
+        "* **For** label maps of faces: editing of pictures, measurements on parts of a face, "
+        "teaching and research, and as a start of a training.",
+        "* **Not for** deciding about people. The networks do not tell who somebody is, and "
+        "nothing here measures whether they are equally good for everybody.",
+        of_heads if rendered else of_data,
+        "* **Input.** One face should fill much of the frame, because nothing looks for faces. "
+        "Depth must have the form that docs/prediction.md describes.",
+    ]
+    return [line for item in items for line in _paragraph(item)]
+
+
+def _scores(scores: list[dict[str, Any]]) -> Iterator[str]:
+    """A table for each dataset: a row for each score, a column for each route, in percent."""
+    if not scores:
+        yield "None were packed; `--scores` of `--mode pack` takes them."
+    for number, of in enumerate(scores):
+        on, side = of["scored_on"], of["scoring_resolution"]
+        routes = {name: of["routes"][name] for name in ROUTES if name in of["routes"]}
+        if number:
+            yield ""
+        yield from _paragraph(
+            f"Percent on {on['examples']['all']:,} examples of {on['name']}/{on['config']} "
+            f"{on['split']} (version {on['version']}, fingerprint {on['fingerprint']}), in the "
+            f"classes of `{of['scored_in_scheme']}`, "
+            + ("at the labels' original size" if side == "original" else f"at {side} px")
+            + (", as the mean with the mirror image" if of["flip"] else "")
+            + "."
+        )
+        columns = [ROUTES[route].title for route in routes]
+        yield from ("", f"| score | {' | '.join(columns)} |", "|---|" + "---|" * len(columns))
+        names = {"f1/mean": "mean F1", "iou/mean": "mean IoU", "accuracy": "accuracy"}
+        names |= {f"f1/{name}": f"F1 {name}" for name in of["classes"]}
+        for key, told in names.items():
+            cells = [f"{100 * of[key]:.1f}" if key in of else "" for of in routes.values()]
+            if any(cells):
+                yield f"| {told} | {' | '.join(cells)} |"
+
+
+def _recipe(config: Config) -> Iterator[str]:
+    """The keys that are not at their defaults."""
+    default, own = flat(Config().to_dict()), flat(config.to_dict())
+    yield from _paragraph(
+        "These keys of the config differ from their defaults (docs/configuration.md explains "
+        "them), and the header of the file has them all."
+    )
+    yield from ("", "| key | value |", "|---|---|")
+    for key, value in own.items():
+        if value != default[key]:
+            yield f"| `{key}` | `{value!r}` |"
+
+
+def _licence(rendered: bool, learned: list[str]) -> list[str]:
+    if rendered:
+        return _paragraph(
+            "MIT, as the code. The rendered heads, from which alone the networks learned, depict "
+            "no person and are free of restrictions."
+        )
+    return _paragraph(
+        f"The networks learned from {_listed(sorted(set(learned)))}, whose terms hold for them "
+        "too: CelebAMask-HQ and LaPa are for non-commercial research only, and Helen's photographs "
+        "belong to their authors. The MIT licence of the code does not cover this file."
+    )
+
+
+def _listed(words: list[str]) -> str:
+    return " and ".join([", ".join(words[:-1])] * (len(words) > 1) + words[-1:])
+
+
+def _paragraph(text: str) -> list[str]:
+    indent = "  " if text.startswith("* ") else ""
+    return textwrap.wrap(text, 110, subsequent_indent=indent, break_on_hyphens=False)
