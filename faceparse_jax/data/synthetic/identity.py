@@ -81,20 +81,20 @@ def sample_head(key: int) -> Head:
     h["eye_slant"] = near(0.03, 0.06)
     h["ear_size"] = near(1.0, 0.10)
     h["ear_out"] = near(0.0, 0.02)
-    h["neck_width"] = near(0.43 if masculine else 0.36, 0.03)
+    h["neck_width"] = near(0.46 if masculine else 0.39, 0.03)
 
     # Expression.
     mood = r.random()
     grin = mood < 0.45  # with teeth
     if grin:
-        h["smile"], h["mouth_open"] = near(0.046, 0.016), r.uniform(0.06, 0.16)
+        h["smile"], h["mouth_open"] = near(0.036, 0.014), r.uniform(0.06, 0.16)
     else:
         h["smile"] = near(0.02, 0.022) if mood < 0.85 else near(-0.01, 0.012)
         h["mouth_open"] = r.uniform(0.03, 0.18) if r.random() < 0.30 else 0.0
     h["grin"] = float(grin)
-    h["mouth_width"] = near(0.240, 0.020) * (1 + 3.5 * max(h["smile"], 0))
+    h["mouth_width"] = near(0.240, 0.020) * (1 + 4.5 * max(h["smile"], 0))
     h["teeth"] = r.uniform(0.05, 0.13) if grin else r.uniform(0.0, 0.05)
-    h["upper_lip"] = near(0.046, 0.013)
+    h["upper_lip"] = near(0.043, 0.012)
     h["lower_lip"] = near(0.068, 0.015)
     h["eye_open"] = near(0.053, 0.009) * (0.82 if grin else 1) if r.random() < 0.96 else 0.012
     h["gaze"] = r.uniform(-0.04, 0.04, 2) * [1, 0.5]
@@ -196,7 +196,7 @@ def sample_head(key: int) -> Head:
     h["distance"] = r.uniform(4.5, 11.0)
     # Half of the picture's height at the head: near the benchmark's portraits, or anywhere.
     portrait = r.random() < 0.85
-    h["frame_half"] = near(1.27, 0.08) if portrait else np.exp(r.uniform(np.log(0.8), np.log(3)))
+    h["frame_half"] = near(1.23, 0.08) if portrait else np.exp(r.uniform(np.log(0.8), np.log(3)))
     loose = 0.04 if portrait else 0.3
     h["eyes_at"] = np.array([r.normal(0, loose), 0.044 + r.normal(0, loose)])  # -1 to 1, upwards
 
@@ -319,7 +319,7 @@ def _hair(style: str, r: np.random.Generator) -> Head:
     elif style == "crop":
         h |= {"hair_thick": r.uniform(0.02, 0.04), "hair_low": -0.3}
     elif style == "short":
-        h |= {"hair_thick": r.uniform(0.07, 0.24)}
+        h |= {"hair_thick": r.uniform(0.08, 0.28)}
         if r.random() < 0.4:  # combed over the forehead
             h["hair_sweep"] = r.uniform(0.0, 0.5, 2)
             h["hairline"] = r.uniform(0.4, 0.7)
@@ -331,8 +331,8 @@ def _hair(style: str, r: np.random.Generator) -> Head:
             "hair_length": length,
             "hair_low": -length,
             "hair_side": r.uniform(-0.05, 0.35),
-            "hair_thick": r.uniform(0.09, 0.22),
-            "hair_volume": r.uniform(0.0, 0.30),
+            "hair_thick": r.uniform(0.10, 0.28),
+            "hair_volume": r.uniform(0.0, 0.40),
             "hair_locks": (r.random(2) < (0.65 if length > 1 else 0.3)).astype(float),
         }
         falls = r.random()

@@ -138,8 +138,12 @@ def _normal(p, h, width: float):
     taps = np.float32([(1, -1, -1), (-1, -1, 1), (-1, 1, -1), (1, 1, 1)])
     offsets = tuple(jnp.asarray(width * taps[:, i]) for i in range(3))
     values = _probe(p, offsets, h)
-    raw = jnp.einsum("tij,tc->cij", values, taps)
-    return tuple(raw / jnp.sqrt(jnp.sum(raw * raw, axis=0) + 1e-12))
+    raw = [
+        sum(float(tap[i]) * value for tap, value in zip(taps, values, strict=True))
+        for i in range(3)
+    ]
+    length = jnp.sqrt(sum(a * a for a in raw) + 1e-12)
+    return tuple(a / length for a in raw)
 
 
 def _render(h: Head, size: int):
@@ -273,7 +277,7 @@ def _blurred(image, sigma):
     c = jnp.arange(image.shape[0], dtype=jnp.float32)
     kernel = jnp.exp(-0.5 * ((c[:, None] - c[None]) / sigma) ** 2)
     kernel = kernel / kernel.sum(1, keepdims=True)
-    return jnp.einsum("ij,kl,jlc->ikc", kernel, kernel, image)
+    return jnp.einsum("ij,kl,jlc->ikc", kernel, kernel, image, precision="highest")
 
 
 _LUMA = np.float32([0.299, 0.587, 0.114])
@@ -293,14 +297,16 @@ def _through_jpeg(image, step):
     """
     size = image.shape[0]
     more = -size % 8
-    ycc = jnp.pad(image, ((0, more), (0, more), (0, 0)), mode="edge") @ _TO_YCC.T
+    padded = jnp.pad(image, ((0, more), (0, more), (0, 0)), mode="edge")
+    ycc = jnp.matmul(padded, _TO_YCC.T, precision="highest")
     blocks = ycc.reshape((size + more) // 8, 8, (size + more) // 8, 8, 3)
-    waves = jnp.einsum("ui,vj,aibjc->aubvc", _COSINES, _COSINES, blocks)
+    waves = jnp.einsum("ui,vj,aibjc->aubvc", _COSINES, _COSINES, blocks, precision="highest")
     coarse = 1 + 0.5 * (_BLOCK[:, None] + _BLOCK[None])
     steps = step * coarse[:, None, :, None] * np.float32([1, 2, 2])
     waves = jnp.round(waves / steps) * steps
-    blocks = jnp.einsum("ui,vj,aubvc->aibjc", _COSINES, _COSINES, waves)
-    return (blocks.reshape(ycc.shape) @ _FROM_YCC.T)[:size, :size]
+    blocks = jnp.einsum("ui,vj,aubvc->aibjc", _COSINES, _COSINES, waves, precision="highest")
+    coded = jnp.matmul(blocks.reshape(ycc.shape), _FROM_YCC.T, precision="highest")
+    return coded[:size, :size]
 
 
 def _photograph(image, h: Head, size: int):
