@@ -40,6 +40,16 @@ def _whole(folder: str) -> str:
 
 Folder = Annotated[str, pydantic.AfterValidator(_whole)]
 
+HEADS = "heads"
+"""The name of the networks that ship with the package."""
+
+
+def _whole_unless_named(networks: str) -> str:
+    return networks if networks in ("", HEADS) else _whole(networks)
+
+
+Networks = Annotated[str, pydantic.AfterValidator(_whole_unless_named)]
+
 
 def _ordered(points: tuple[tuple[int, float], ...]) -> tuple[tuple[int, float], ...]:
     steps = [step for step, _ in points]
@@ -142,6 +152,9 @@ class Model(_Section):
     """The channels of its first layer."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """The type of the computation; parameters stay float32."""
+    init: Networks = ""
+    """The networks that the training begins with: heads for those that ship with the package,
+    a packed file, or a workdir for its best checkpoint; all begin anew where empty."""
 
 
 class Loss(_Section):

@@ -14,8 +14,8 @@ from faceparse_jax.errors import InputError
 from faceparse_jax.runtime import places, records
 from faceparse_jax.runtime.places import Place
 
-_PLACES = ("data.data_dir", "train.translator_from")
-"""Keys that name folders of the machine that trained."""
+_PLACES = ("data.data_dir", "model.init", "train.translator_from")
+"""Keys that name places on the machine that trained; ``meta['init']`` tells what was begun with."""
 
 
 def pack(

@@ -16,6 +16,7 @@ import numpy as np
 import safetensors.numpy
 from jaxtyping import PyTree
 
+from faceparse_jax import config
 from faceparse_jax.checkpoints.store import META
 from faceparse_jax.errors import InputError
 from faceparse_jax.runtime import interrupts, places, provenance
@@ -23,7 +24,7 @@ from faceparse_jax.runtime.places import Place
 
 FORMAT = 1
 """The version of the label; another one is refused."""
-HEADS = pathlib.Path(__file__).parents[1] / "networks" / f"heads{places.PACKED}"
+HEADS = pathlib.Path(__file__).parents[1] / "networks" / f"{config.HEADS}{places.PACKED}"
 """The networks that ship with the package."""
 
 _LABEL = "faceparse_jax"  # one entry alone, since the library writes several in any order
@@ -180,7 +181,7 @@ def _checksum(label: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> st
 def _other(label: Mapping[str, Any]) -> str:
     meta = label.get("meta")
     trained = meta.get("code_version") if isinstance(meta, dict) else None
-    return f"use the code version that packed it, {trained}" if trained else _AGAIN
+    return f"use another version of faceparse_jax; the networks were trained with {trained}"
 
 
 def _unreadable(path: Place, found: str, next_step: str) -> InputError:

@@ -226,6 +226,7 @@ def _evaluate_split(run, config, scored: Scored, variables, mesh, target: Place)
         "packed": run.origin if "network" in run.origin else None,
         "sha256": run.meta.get("sha256"),
         "trained_on": run.meta["dataset"],
+        "init": run.meta.get("init"),
         "trained_with": run.meta["code_version"],
         "scored_on": split.record() | {"split": split.split, "examples": examples},
         "leak": overlap.leak(run.meta["dataset"], split, scored.ids) or None,

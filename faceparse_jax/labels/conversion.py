@@ -68,6 +68,19 @@ def class_table(source: Scheme, target: Scheme) -> tuple[int, ...]:
     return tuple(target.classes.index(names.get(part, "background")) for part in source.classes)
 
 
+def leading_classes(source: Scheme, target: Scheme) -> tuple[int, ...]:
+    """For each target id the source id that stands for it where one class is to speak for all.
+
+    Where several classes merge, it is the first of them, the one with the target's name: skin for
+    skin, ears and glasses, and the background for what the target lacks.
+
+    Raises:
+        InputError: as `class_table`.
+    """
+    table = class_table(source, target)
+    return tuple(table.index(i) for i in range(target.num_classes))
+
+
 def label_map(
     label: UInt8[np.ndarray, "*s"], source: Scheme, target: Scheme
 ) -> UInt8[np.ndarray, "*s"]:

@@ -246,6 +246,7 @@ def _record(run: Run, checkpoint: str, scored: Mapping[str, Any]) -> dict[str, A
         "step": meta["step"],
         "config": run.config.to_dict(),
         "trained_on": meta["dataset"],
+        "init": meta.get("init"),
         "scored_on": of_scores.get("scored_on"),
         "leak": of_scores.get("leak"),
         "scoring_resolution": of_scores.get("scoring_resolution"),

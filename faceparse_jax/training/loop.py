@@ -91,6 +91,8 @@ def train(config: Configs, workdir: Place) -> dict[str, float]:
     """
     # Everything that can be refused is refused before anything is written.
     job = accept(config)
+    if not saved_steps(workdir, "last"):
+        _ = job.taken
     refused = None
     with contextlib.ExitStack() as held:
         try:
@@ -116,7 +118,6 @@ def _train(job: Job, workdir: Place) -> dict[str, float]:
     checkpoints = Checkpoints(workdir, config.checkpoint.keep)
     found = job.resume(checkpoints)
     start = int(found[0].step) if found else 0
-    translator = None if found else job.translator()
     _claim(workdir, config, start, lead)
     if start == total:
         with checkpoints:
@@ -139,7 +140,7 @@ def _train(job: Job, workdir: Place) -> dict[str, float]:
         # 3. One jitted step, compiled while the state and the first batches are made.
         with logs.compiling("the training step"):
             compiled = thread.submit(job.compiled_step)
-            state, meta = found or job.fresh(translator)
+            state, meta = found or job.fresh()
             train_step = compiled.result()
         tally = Tally(scheme.classes, meta.get("seen"))
 

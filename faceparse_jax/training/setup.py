@@ -14,7 +14,6 @@ from jax.sharding import Mesh
 
 from faceparse_jax.checkpoints.state import TrainState
 from faceparse_jax.checkpoints.store import Checkpoints, Meta, read_meta
-from faceparse_jax.checkpoints.trained import load_trained
 from faceparse_jax.config import Config, Configs, parse
 from faceparse_jax.data import batches, reader
 from faceparse_jax.data.batches import Batch
@@ -26,7 +25,7 @@ from faceparse_jax.models import system
 from faceparse_jax.models.routes import preferred, routes
 from faceparse_jax.models.system import System
 from faceparse_jax.runtime import places, provenance, sharding
-from faceparse_jax.training import optim, step
+from faceparse_jax.training import optim, start, step
 from faceparse_jax.training.optim import Optimizer
 
 _LEVEL_ROWS, _LEVEL_BATCHES = 8, 8
@@ -99,9 +98,9 @@ class Job:
             before: only checkpoints of steps below this one.
 
         Raises:
-            InputError: as `resume` and `translator`.
+            InputError: as `resume` and `fresh`.
         """
-        return self.resume(checkpoints, before) or self.fresh(self.translator())
+        return self.resume(checkpoints, before) or self.fresh()
 
     def resume(
         self, checkpoints: Checkpoints, before: int | None = None
@@ -132,33 +131,30 @@ class Job:
         if best is not None and not checkpoints.has_best(best["step"]):
             print("note: the best checkpoint is chosen anew, since it is lost", file=sys.stderr)
             best = None
-        return state, self._meta() | {"best": best, "seen": old.get("seen")}
+        kept = {"seen": old.get("seen"), "init": old.get("init")}
+        return state, self._meta() | {"best": best} | kept
 
-    def fresh(self, translator: Mapping[str, Any] | None) -> tuple[TrainState, Meta]:
-        """A fresh state, with the `translator` of another run where there is one, and its meta."""
-        state = self._init(self.key)
-        return state if translator is None else _with_translator(state, translator), self._meta()
-
-    def translator(self) -> Mapping[str, Any] | None:
-        """The translator of another run's last checkpoint; None where the config names no run.
+    def fresh(self) -> tuple[TrainState, Meta]:
+        """A fresh state, with the networks that are `taken`, and its meta.
 
         Raises:
-            InputError: that run has no translator, or one of another form.
+            InputError: as `start.taken`.
         """
-        if not self.config.train.translator_from:
-            return None
-        workdir, shapes = self.config.train.translator_from, self._fresh_shapes
-        variables = load_trained(workdir, "last").variables.get("translator")
-        here = {name: getattr(shapes, name)["translator"] for name in ("params", "batch_stats")}
-        forms = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (variables, here)]
-        if forms[0] != forms[1]:
-            raise InputError(
-                f"config.train.translator_from {workdir}",
-                "no translator" if variables is None else "a translator of another form",
-                "one with this config's crop, size and model.translator_features",
-                "train it with the same config and --config.loss.translation=10 alone",
-            )
-        return sharding.replicate(variables, self.mesh)
+        state, meta, found = self._init(self.key), self._meta(), self.taken
+        if found is None:
+            return state, meta
+        shared = dataclasses.replace(
+            found,
+            params=sharding.replicate(found.params, self.mesh),
+            batch_stats=sharding.replicate(found.batch_stats, self.mesh),
+        )
+        return start.begun(state, shared), meta | {"init": found.record}
+
+    @functools.cached_property
+    def taken(self) -> start.Taken | None:
+        """What a run that begins takes over, see `start.taken`."""
+        scheme = self.data.split.scheme
+        return start.taken(self.config, self.system, self._fresh_shapes, scheme)
 
     def compiled_step(self) -> Callable:
         """`train_step`, compiled before there is a state or a batch; any thread may call it."""
@@ -202,6 +198,7 @@ class Job:
             | {"examples": dict(self.kept), "depth_levels": self.depth_levels()},
             "best": None,
             "seen": None,
+            "init": None,
         }
 
 
@@ -296,20 +293,6 @@ def example_rows(batch: Batch) -> np.ndarray:
     """The rows of the training split that a batch, and its paired batch, hold, i32 [n]."""
     parts = [batch, batch["paired"]] if "paired" in batch else [batch]
     return np.concatenate([part["index"] for part in parts])
-
-
-def _with_translator(state: TrainState, variables: Mapping[str, Any]) -> TrainState:
-    """The state with these parameters and batch statistics of the translator."""
-    new = {
-        name: getattr(state, name) | {"translator": variables[name]}
-        for name in ("params", "batch_stats")
-    }
-    if state.ema:
-        new["ema"] = {
-            name: state.ema[name] | {"translator": jax.tree.map(jnp.copy, variables[name])}
-            for name in ("params", "batch_stats")
-        }
-    return state.replace(**new)
 
 
 def _kept(data: Reader, order: Order) -> dict[str, int]:

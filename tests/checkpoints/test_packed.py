@@ -26,7 +26,7 @@ def workdir(data_dir, tmp_path_factory):
     config = tiny_config(data_dir)
     config.loss.adversarial, config.model.depth_statistics = 0.1, "split"
     job = accept(config)
-    state, meta = job.fresh(None)
+    state, meta = job.fresh()
     ema = jax.tree.map(lambda x: 1.01 * x, state.ema)  # apart from the parameters
     folder = tmp_path_factory.mktemp("runs") / "run"
     with Checkpoints(folder, 1) as checkpoints:

@@ -37,6 +37,22 @@ def test_merged_classes_follow_the_benchmarks():
     assert to_lapa["mouth"] == "inner_mouth"
 
 
+@pytest.mark.parametrize("target", labels.SCHEMES.values(), ids=lambda scheme: scheme.name)
+@pytest.mark.parametrize("source", labels.SCHEMES.values(), ids=lambda scheme: scheme.name)
+def test_one_class_stands_for_each_that_merges(source, target):
+    """Every class of the target has one, and where several merge, it is the one of its name."""
+    if not conversion.exists(source, target):
+        with pytest.raises(InputError, match="not finer"):
+            conversion.leading_classes(source, target)
+        return
+    table = conversion.class_table(source, target)
+    leading = conversion.leading_classes(source, target)
+    assert [table[i] for i in leading] == list(range(target.num_classes))
+    for name, i in zip(target.classes, leading, strict=True):
+        if table.count(table[i]) > 1:
+            assert source.classes[i] == name
+
+
 def test_the_two_numberings_of_celebamask_hq_are_a_bijection():
     there = np.array(conversion.class_table(CELEB, BISENET))
     back = np.array(conversion.class_table(BISENET, CELEB))

@@ -4,11 +4,12 @@ import pickle
 
 import pytest
 
+from faceparse_jax.checkpoints.pack import pack
 from faceparse_jax.data import decode as arrays_command
 from faceparse_jax.training.loop import train
 from tests.support import bad_input
 from tests.support.bad_runs import RUN
-from tests.support.bad_state import CASES, DATA, trap
+from tests.support.bad_state import CASES, DATA, PACKED, trap
 from tests.support.places import ROOT
 from tests.support.runs import small_config
 
@@ -21,7 +22,9 @@ def outcomes(data_dir, tmp_path_factory):
     config.eval.every = 1
     train(config, run)
     arrays_command.write("synthetic_heads", "tiny", data, 64)
-    RUN[:], DATA[:] = [run], [data]
+    file = tmp_path_factory.mktemp("networks") / "a.safetensors"
+    pack(run, "best", (), file)
+    RUN[:], DATA[:], PACKED[:] = [run], [data], [file]
     return bad_input.run(CASES, base, data=data, run=run)
 
 

@@ -186,6 +186,46 @@ def _folder_of_scores(run: pathlib.Path) -> None:
     (run / "evaluation" / "all.jsonl").mkdir(parents=True)
 
 
+PACKED: list[pathlib.Path] = []  # the run's networks in a file, when there are some
+
+
+def _packed(name, says, damage, *words):
+    """A copy of the packed file, damaged; an evaluation of it, where no words say otherwise."""
+
+    def make(folder: pathlib.Path) -> None:
+        shutil.copy(PACKED[0], folder / "a.safetensors")
+        damage(folder)
+
+    words = words or ("--mode=evaluate", "--out={folder}/scores")
+    command = [MAIN, "--workdir={folder}/a.safetensors", *words]
+    return Case(f"packed file: {name}", "packed file", make, command, says)
+
+
+def packed(how):
+    return change("a.safetensors", how)
+
+
+def label(how):
+    """A change to the text that a packed file's header has."""
+
+    def edit(data):
+        end = 8 + int.from_bytes(data[:8], "little")
+        header = json.loads(data[8:end])
+        text = header["__metadata__"]["faceparse_jax"]
+        header["__metadata__"]["faceparse_jax"] = edited(how)(text)
+        whole = json.dumps(header).encode()
+        return len(whole).to_bytes(8, "little") + whole + data[end:]
+
+    return packed(edit)
+
+
+def _packs(name, says, make):
+    """Packing of the run, with scores of the case."""
+    words = [MAIN, "--mode=pack", "--workdir={run}", "--out={folder}/a.safetensors"]
+    words.append("--scores={folder}/scores.json")
+    return Case(f"packed file: {name}", "packed file", make, words, says)
+
+
 def _export(name, says, *words, make=nothing):
     command = ["faceparse_jax.data.synthetic.export", "--out={folder}/out", *words]
     return Case(f"export command: {name}", "export command", make, command, says)
@@ -333,6 +373,32 @@ CASES = [
              make=files(**{f"in__{'a' * 240}_png": PHOTO})),
     _locked("a prediction of another host", "choose another --out",
             _predict("", "", "--image={folder}/a.png", make=files(a_png=PHOTO)), "out"),
+    _packed("cut in half", "damaged tensors", packed(half)),
+    _packed("without a byte", "no label", packed(lambda data: b"")),
+    _packed("of words", "no label", packed(lambda data: b"words, more than eight of them")),
+    _packed("that is a pickle", "no label", lambda place: write(
+        "a.safetensors", trap(place))(place)),
+    _packed("of others", "no label", packed(lambda data: b"\x02" + bytes(7) + b"{}")),
+    _packed("with flipped bytes", "other values than were written", packed(flipped)),
+    _packed("of a later format", "version 2 of the format", label(lambda v: v.update(format=2))),
+    _packed("without a seed", "without seed", label(lambda v: v["meta"].pop("seed"))),
+    _packed("with another step", "other values", label(lambda v: v["meta"].update(step=9))),
+    _packed("that is a folder", "Is a directory", lambda place: (
+        lose("a.safetensors")(place), (place / "a.safetensors").mkdir())),
+    _packed("that is lost", "No such file", lose("a.safetensors")),
+    _packed("of another checkpoint", "of the best checkpoint alone", nothing, "--mode=evaluate",
+            "--out={folder}/scores", "--checkpoint=last"),
+    _packed("whose scores have no place", "--out: found nothing", nothing, "--mode=evaluate"),
+    _packed("cut, to predict with", "damaged tensors", packed(half), "--mode=predict",
+            "--image=x.png", "--out={folder}/out"),
+    _packs("no such scores", "scores.json", nothing),
+    _packs("scores of words", "Expecting value", files(scores_json="words")),
+    _packs("scores of other networks", "scores of other networks", files(
+        scores_json='{"provenance": {"step": 7}, "routes": {}}')),
+    _packs("scores of nothing", "'scored_on'", files(
+        scores_json='{"provenance": {}, "routes": {}}')),
+    _packs("a file in the way", "a.safetensors: found another file", files(a_safetensors="x")),
+    _packs("a card in the way", "a.md: found another file", files(a_md="# Mine")),
     _export("no heads", "at least one head", "--count=0", "--sheet"),
     _export("a side of 0", "64 to 512", "--size=0"),
     _export("a file in the way", "--out", make=files(out="x")),

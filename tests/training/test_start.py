@@ -1,0 +1,221 @@
+"""A training that begins with the networks of another one."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from faceparse_jax.checkpoints import packed
+from faceparse_jax.checkpoints.state import TrainState
+from faceparse_jax.checkpoints.store import Checkpoints
+from faceparse_jax.checkpoints.trained import load_trained
+from faceparse_jax.config import Config
+from faceparse_jax.data.synthetic import render_head
+from faceparse_jax.errors import InputError
+from faceparse_jax.labels import CELEBAMASK_HQ, HELEN, LAPA, conversion
+from faceparse_jax.models import system
+from faceparse_jax.models.inference import predict
+from faceparse_jax.training import start
+from faceparse_jax.training.loop import train
+from faceparse_jax.training.setup import accept
+from tests.support.runs import small_config
+
+FORM = {"width": 0.125, "translator_features": 8}
+DEPTH = {"rgb": 0.0, "e2e": 0.0, "mutual": 0.0, "translation": 0.0}  # its parser alone
+RGB = {"depth": 0.0, "e2e": 0.0, "mutual": 0.0, "translation": 0.0}
+
+
+def config_of(**sections):
+    """The full system at small size."""
+    values = {"data": {"size": 64}, "augment": {"crop": 64}, "model": FORM}
+    for name, keys in sections.items():
+        values[name] = values.get(name, {}) | keys
+    return Config().replaced(**values)
+
+
+def fresh(config, scheme, seed=0):
+    """The networks of a config and a state of random numbers, without optimisers."""
+    networks = system.build(config, scheme.num_classes)
+    shapes = jax.eval_shape(lambda: networks.init(jax.random.key(0), config.augment.crop))
+    rng = np.random.default_rng(seed)
+
+    def drawn(shape):
+        # Of either sign in kernels; in vectors above 0, as variances are.
+        values = rng.standard_normal(shape.shape, np.float32) / np.prod(shape.shape[:-1]) ** 0.5
+        return jnp.asarray(values if values.ndim > 1 else 1 + 0.1 * np.tanh(values))
+
+    params, stats = jax.tree.map(drawn, shapes)
+    return networks, TrainState(0, params, stats, {}, {"params": params, "batch_stats": stats})
+
+
+def write(path, config, scheme, **meta):
+    """A packed file of random networks."""
+    _, state = fresh(config, scheme, seed=7)
+    said = {
+        "config": config.to_dict(), "dataset": {"name": "synthetic_heads", "scheme": scheme.name},
+        "seed": 7, "step": 3, "code_version": "0.1.0", **meta,
+    }  # fmt: skip
+    tree = {"params": state.params, "batch_stats": state.batch_stats}
+    path.write_bytes(packed.contents({"meta": said, "checkpoint": "best", "scores": []}, tree))
+    return path
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory):
+    path = tmp_path_factory.mktemp("networks") / "faces.safetensors"
+    return write(path, config_of(), CELEBAMASK_HQ)
+
+
+@pytest.fixture(scope="module")
+def source(heads):
+    return load_trained(heads)
+
+
+def started(scheme, **sections):
+    """The networks, the state and what was taken, as a run begins."""
+    config = config_of(**sections)
+    networks, state = fresh(config, scheme)
+    found = start.taken(config, networks, state, scheme)
+    return networks, start.begun(state, found), found
+
+
+def assert_equal(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_networks_of_the_same_form_are_taken_whole(heads, source, capsys):
+    model, loss = {"init": str(heads)}, {"adversarial": 0.1}
+    _, state, found = started(CELEBAMASK_HQ, model=model, loss=loss)
+    for name in ("rgb", "depth", "translator"):
+        assert_equal(state.params[name], source.params[name])
+        assert_equal(state.batch_stats[name], source.batch_stats[name])
+    _, alone = fresh(config_of(loss=loss), CELEBAMASK_HQ)
+    assert_equal(state.params["discriminator"], alone.params["discriminator"])
+    whole = {"params": state.params, "batch_stats": state.batch_stats}
+    assert_equal(state.ema, whole)
+    for a, b in zip(*map(jax.tree.leaves, (state.ema, whole)), strict=True):
+        assert a.unsafe_buffer_pointer() != b.unsafe_buffer_pointer()
+    (record,) = found.record
+    assert record == {
+        "networks": ["rgb", "depth", "translator"], "network": "faces",
+        "sha256": packed.read_label(heads)["sha256"], "code_version": "0.1.0", "step": 3,
+        "trained_on": ["synthetic_heads"],
+    }  # fmt: skip
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told == (
+        f"note: the training begins with rgb, depth, translator of {heads}; fresh: discriminator"
+    )
+
+
+@pytest.mark.parametrize("scheme", [LAPA, HELEN], ids=lambda scheme: scheme.name)
+def test_the_classes_of_another_scheme_are_taken_by_name(heads, source, scheme, capsys):
+    _, state, _ = started(scheme, model={"init": str(heads)})
+    leading = conversion.leading_classes(CELEBAMASK_HQ, scheme)
+    for name in ("rgb", "depth"):
+        its, own = source.params[name], state.params[name]
+        for head in ("head", "head16", "head32"):
+            expected = jax.tree.map(lambda x: x[..., list(leading)], its[head]["classify"])
+            assert_equal(own[head]["classify"], expected)
+            assert_equal(own[head]["mix"], its[head]["mix"])
+        assert_equal(own["backbone"], its["backbone"])
+    assert f"classes of celebamask_hq become those of {scheme.name}" in capsys.readouterr().err
+
+
+def labels_before_and_after(path, size):
+    """What the RGB parser of a file says of a head, and what it says when a run on LaPa begins."""
+    source = load_trained(path)
+    sections = {"augment": {"crop": size}, "data": {"size": size}, "loss": RGB}
+    model = {"width": source.config.model.width, "init": str(path)}
+    networks, state, _ = started(LAPA, model=model, **sections)
+    alone = dataclasses.replace(source.system, depth=None, translator=None)
+    batch = {"image": jnp.asarray(render_head(1_000_000, size)["image"][None])}
+    said = (
+        jax.jit(functools.partial(predict, system=of))(variables, batch)["rgb"]
+        for of, variables in ((alone, source.variables), (networks, state.variables()))
+    )
+    return [np.argmax(probabilities, axis=-1) for probabilities in said]
+
+
+TO_LAPA = np.array(conversion.class_table(CELEBAMASK_HQ, LAPA))
+
+
+def test_the_label_is_the_converted_one_where_a_leading_class_has_won(heads):
+    before, after = labels_before_and_after(heads, 64)
+    leads = np.isin(before, conversion.leading_classes(CELEBAMASK_HQ, LAPA))
+    assert leads.mean() > 0.1
+    np.testing.assert_array_equal(after[leads], TO_LAPA[before[leads]])
+
+
+@pytest.mark.parametrize("path", sorted(packed.HEADS.parent.glob("*.safetensors")))
+def test_shipped_networks_begin_about_where_they_ended(path):
+    before, after = labels_before_and_after(path, 96)
+    assert np.mean(after == TO_LAPA[before]) > 0.93
+
+
+def test_each_kind_of_depth_has_statistics_of_its_own(heads, source):
+    model = {"init": str(heads), "depth_statistics": "split"}
+    _, state, _ = started(CELEBAMASK_HQ, model=model)
+    own = source.batch_stats["depth"]
+    assert_equal(state.batch_stats["depth_translated"], own)
+    assert_equal(state.batch_stats["depth"], own)
+
+
+def test_what_the_loss_does_not_need_is_left_and_origins_add_up(tmp_path, capsys):
+    earlier = [{"networks": ["rgb"], "trained_on": ["lapa_d", "synthetic_heads"]}]
+    path = write(tmp_path / "more.safetensors", config_of(), CELEBAMASK_HQ, init=earlier)
+    _, state, found = started(CELEBAMASK_HQ, model={"init": str(path)}, loss=DEPTH)
+    assert found.params.keys() == state.params.keys() == {"depth"}
+    assert found.record[0]["trained_on"] == ["synthetic_heads", "lapa_d"]
+    assert "not needed: rgb, translator" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ({"width": 0.25}, "with model.width=0.125, expected.*set --config.model.width=0.125$"),
+        ({"backbone": 34}, "set --config.model.backbone=18$"),
+        ({"depth_channels": 1}, "set --config.model.depth_channels=3$"),
+        ({"translator_features": 4, "width": 0.25},
+         "set --config.model.width=0.125 --config.model.translator_features=8$"),
+    ],
+)  # fmt: skip
+def test_another_form_is_refused_with_the_keys_to_set(heads, keys, says):
+    with pytest.raises(InputError, match=says):
+        started(CELEBAMASK_HQ, model={"init": str(heads), **keys})
+
+
+def test_a_translator_of_other_levels_is_refused(heads):
+    says = "next: set --config.augment.crop=64$"
+    with pytest.raises(InputError, match=says):
+        started(CELEBAMASK_HQ, model={"init": str(heads)}, augment={"crop": 48})
+
+
+def test_finer_classes_and_no_network_are_refused(tmp_path):
+    path = write(tmp_path / "lapa.safetensors", config_of(loss=DEPTH), LAPA)
+    model = {"init": str(path)}
+    with pytest.raises(InputError, match=r"classes of lapa, expected .* those of celebamask_hq"):
+        started(CELEBAMASK_HQ, model=model, loss=DEPTH)
+    with pytest.raises(InputError, match="no network but depth, expected one that the loss needs"):
+        started(LAPA, model=model, loss=RGB)
+
+
+def test_a_run_keeps_what_it_began_with_and_resumes_without_it(data_dir, heads, source, tmp_path):
+    copy, workdir = tmp_path / "once.safetensors", tmp_path / "run"
+    copy.write_bytes(heads.read_bytes())
+    config = small_config(data_dir)
+    config.model.init = str(copy)
+    with Checkpoints(workdir, 1) as checkpoints:
+        checkpoints.save(*accept(config).begin(checkpoints))
+    copy.unlink()
+    with Checkpoints(workdir, 1) as checkpoints:
+        state, meta = accept(config).begin(checkpoints)
+    assert_equal(state.params["rgb"], source.params["rgb"])
+    assert meta["init"][0]["networks"] == ["rgb"]
+    assert meta["init"][0]["sha256"] == packed.read_label(heads)["sha256"]
+    with pytest.raises(InputError, match=r"once\.safetensors: found No such file"):
+        train(config, tmp_path / "another")
+    assert not (tmp_path / "another").exists()
