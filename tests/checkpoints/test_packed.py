@@ -11,6 +11,7 @@ import pytest
 from faceparse_jax.checkpoints import pack, packed
 from faceparse_jax.checkpoints.store import Checkpoints
 from faceparse_jax.checkpoints.trained import load_trained
+from faceparse_jax.data.synthetic import heads
 from faceparse_jax.errors import InputError
 from faceparse_jax.models.inference import predict
 from faceparse_jax.prediction.parser import load
@@ -127,7 +128,7 @@ def test_the_card_says_what_the_file_holds(own, file, tmp_path):
         "| mean F1 | 12.3 |",
         "| F1 skin | 50.0 |",
         "| parameters | their running average |",
-        "| version of the renderer | 1.0.0 |",
+        f"| version of the renderer | {heads.VERSION} |",
         "| `model.width` | `0.125` |",
         f"| SHA-256 in results | `{packed.read_label(path)['sha256']}` |",
     ):
