@@ -73,8 +73,10 @@ def _chosen(best: Mapping[str, Any] | None) -> str:
     """By what a checkpoint was chosen, behind its name."""
     if not best or not best.get("route"):
         return ""
+    of = f" of {best['dataset']}" if best.get("dataset") else ""
     return (
-        f", by mean F1 {100 * best['score']:.1f} % of the route {best['route']} on validation data"
+        f", by mean F1 {100 * best['score']:.1f} % of the route {best['route']} on validation "
+        f"data{of}"
     )
 
 
