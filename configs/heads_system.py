@@ -9,6 +9,9 @@ from faceparse_jax.configs import heads, recipes
 
 def get_config():
     c = recipes.full_system(heads.get_config())
+    c.optim.translator_rate = 1e-3
+    c.train.ema = 0.99
     c.train.steps = 1000
     c.eval.every = 250
+    c.checkpoint.best = "rgb"  # photographs with depth are rare
     return c
