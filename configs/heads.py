@@ -1,6 +1,6 @@
 """An RGB parser at 128 px on heads that are rendered while it trains: it needs no data.
 
-The first half of the recipe of the shipped networks; `heads_system` goes on from it.
+The first part of the recipe of the shipped networks; `heads_256` goes on from it.
 """
 
 from faceparse_jax.configs import base, recipes
