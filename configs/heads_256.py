@@ -9,6 +9,7 @@ from faceparse_jax.configs import heads
 
 def get_config():
     c = heads.get_config()
+    c.seed = 1  # other heads than before
     c.data.size = 256
     c.augment.crop = 224
     c.data.heads = 5000

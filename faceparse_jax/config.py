@@ -534,7 +534,7 @@ def _check_together(config: Config) -> None:
             "config.eval.validation",
             repr(dataset),
             "one dataset as NAME/CONFIG, or nothing for the run's own",
-            f"set it to {dataset.split('/')[0] or 'lapa_d'}/official",
+            "set it to NAME/CONFIG, for example lapa_d/official",
         )
     if config.augment.crop > config.data.size:
         size = config.data.size

@@ -4,14 +4,17 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from faceparse_jax.checkpoints import packed
 from faceparse_jax.checkpoints.trained import Trained
 from faceparse_jax.config import Config
+from faceparse_jax.data.splits import HEADS
 from faceparse_jax.models.routes import ROUTES
 from faceparse_jax.runtime.records import flat
 
 MARK = "<!-- faceparse_jax wrote this card from the file beside it; see --mode pack -->"
-_RENDERED = "synthetic_heads"
+SHAPES = tuple(
+    f"model.{key}" for key in ("backbone", "width", "depth_channels", "translator_features")
+)
+"""The keys by which the shapes of networks go."""
 _NETWORKS = {
     "rgb": "a parser for photographs",
     "depth": "a parser for depth maps",
@@ -19,7 +22,7 @@ _NETWORKS = {
 }
 
 
-def card(name: str, trained: Trained, size: int, sha256: str) -> str:
+def card(name: str, trained: Trained, size: int, sha256: str, ships: bool) -> str:
     """The card of a file.
 
     Args:
@@ -27,25 +30,29 @@ def card(name: str, trained: Trained, size: int, sha256: str) -> str:
         trained: what `load_trained` gives of it.
         size: of the file in bytes.
         sha256: of its bytes.
+        ships: whether it is the file that `load` opens where none is named.
     """
     meta, data = trained.meta, trained.meta["dataset"]
     networks = [told for network, told in _NETWORKS.items() if network in trained.params]
-    learned = [data["name"], *(name for of in meta.get("init") or () for name in of["trained_on"])]
-    rendered = set(learned) == {_RENDERED}
+    learned = [
+        f"{data['name']}/{data['config']}",
+        *(name for of in meta.get("init") or () for name in of["trained_on"]),
+    ]
+    rendered = all(name.startswith(f"{HEADS}/") for name in learned)
     lines = [f"# {name}", "", MARK, ""]
     lines += _paragraph(
         f"This file holds {_listed(networks)}. They divide a face into the "
         f"{trained.scheme.num_classes} classes of the label scheme `{trained.scheme.name}`, "
         "which `python -m faceparse_jax.labels` prints."
     )
-    where = "load()" if name == packed.HEADS.name else f'load("{name}")'
+    where = "load()" if ships else f'load("{name}")'
     lines += ["", "```python", "from faceparse_jax import load", "", f"parser = {where}"]
     lines += ["result = parser(image=photo)  # u8 [h w 3], or depth=..., or both", "```", ""]
     rows = {
         "input": f"{trained.config.data.size} px; other sizes are fitted into this square",
         "trained on": f"{data['name']}/{data['config']}"
         + (f", {data['merge_order']} merge order" if data.get("merge_order") else ""),
-        "version of the renderer" if data["name"] == _RENDERED else "version of the data": data.get(
+        "version of the renderer" if data["name"] == HEADS else "version of the data": data.get(
             "version"
         ),
         "fingerprint of the data": data.get("fingerprint"),
@@ -62,7 +69,7 @@ def card(name: str, trained: Trained, size: int, sha256: str) -> str:
     }
     lines += ["| what | value |", "|---|---|"]
     lines += [f"| {what} | {value} |" for what, value in rows.items() if value not in (None, "")]
-    lines += ["", "## Intended use and limits", "", *_limits(rendered, learned)]
+    lines += ["", "## Intended use and limits", "", *_limits(rendered, learned, meta.get("best"))]
     lines += ["", "## Scores", "", *_scores(trained.scores)]
     lines += ["", "## Recipe", "", *_recipe(trained.config)]
     lines += ["", "## Licence", "", *_licence(rendered, learned)]
@@ -88,13 +95,19 @@ def _begun(init: list[Mapping[str, Any]] | None) -> str:
     return "; ".join(told)
 
 
-def _limits(rendered: bool, learned: list[str]) -> list[str]:
+def _limits(rendered: bool, learned: list[str], best: Mapping[str, Any] | None) -> list[str]:
     of_heads = (
         "* **Rendered heads alone.** No photograph of a person was seen in training. Photographs "
         "differ from rendered heads in skin, hair, light, clothes and background, so the label "
         "maps of photographs have more faults than the scores on rendered heads tell. Look at the "
         "overlays before you rely on them, or start a training on photographs of your own from "
-        "these networks."
+        "these networks. The renderer was fitted to the sizes of faces' parts in the labels of "
+        "CelebAMask-HQ"
+    )
+    chosen_on = (best or {}).get("dataset", "")
+    photographs = chosen_on and not chosen_on.startswith(f"{HEADS}/")
+    of_heads += (
+        f", and validation photographs of {chosen_on} chose the checkpoint." if photographs else "."
     )
     of_data = (
         f"* **What they know.** They were trained on {_listed(sorted(set(learned)))}, and faces, "
@@ -130,6 +143,8 @@ def _scores(scores: list[dict[str, Any]]) -> Iterator[str]:
             + "."
         )
         columns = [ROUTES[route].title for route in routes]
+        if of.get("leak"):
+            yield from _paragraph(f"Beware: {of['leak']}.")
         yield from ("", f"| score | {' | '.join(columns)} |", "|---|" + "---|" * len(columns))
         names = {"f1/mean": "mean F1", "iou/mean": "mean IoU", "accuracy": "accuracy"}
         names |= {f"f1/{name}": f"F1 {name}" for name in of["classes"]}
@@ -140,15 +155,15 @@ def _scores(scores: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _recipe(config: Config) -> Iterator[str]:
-    """The keys that are not at their defaults."""
+    """The keys that are not at their defaults, and those that a start of a training needs."""
     default, own = flat(Config().to_dict()), flat(config.to_dict())
     yield from _paragraph(
-        "These keys of the config differ from their defaults (docs/configuration.md explains "
-        "them), and the header of the file has them all."
+        "These keys of the config decide the networks' shapes or differ from their defaults "
+        "(docs/configuration.md explains them), and the header of the file has them all."
     )
     yield from ("", "| key | value |", "|---|---|")
     for key, value in own.items():
-        if value != default[key]:
+        if value != default[key] or key in SHAPES:
             yield f"| `{key}` | `{value!r}` |"
 
 

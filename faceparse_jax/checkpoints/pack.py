@@ -47,6 +47,13 @@ def pack(
         )
     _check_out(out)
     trained = load_trained(workdir, which)
+    if trained.config.train.translator_from and "init" not in trained.meta:
+        raise InputError(
+            str(workdir),
+            "a translator of another run, of which an earlier version kept no record",
+            "networks whose data are known",
+            "train again with this version",
+        )
     kept = [score(path, trained) for path in scores]
     label = {
         "meta": _meta(trained),
@@ -71,7 +78,8 @@ def card_of(path: pathlib.Path) -> str:
     """
     data = path.read_bytes()
     trained = load_trained(path)
-    return card(path.name, trained, len(data), hashlib.sha256(data).hexdigest())
+    ships = path.resolve() == packed.HEADS.resolve()
+    return card(path.name, trained, len(data), hashlib.sha256(data).hexdigest(), ships)
 
 
 def score(path: pathlib.Path, trained: Trained) -> dict[str, Any]:
@@ -104,7 +112,7 @@ def score(path: pathlib.Path, trained: Trained) -> dict[str, Any]:
         )
     try:
         about = {name: said[name] for name in ("scored_on", "scored_in_scheme", "flip")}
-        about["scoring_resolution"] = said["scoring_resolution"]
+        about |= {"scoring_resolution": said["scoring_resolution"], "leak": said.get("leak")}
         routes = {route: _numbers(of) for route, of in found["routes"].items()}
         return about | {"classes": list(found["classes"]), "routes": routes}
     except (KeyError, TypeError, AttributeError) as error:

@@ -38,7 +38,7 @@ from faceparse_jax.runtime import machine, records
 
 KEYS = ("image", "depth", "label", "has_depth")
 CACHE_LIMIT = 8 * 2**30
-"""Bytes that one split may take in the memory of a host; at most two are kept."""
+"""Bytes that one split may take in the memory of a host; at most three are kept."""
 
 
 class ArraysReader(Reader):

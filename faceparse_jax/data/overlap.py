@@ -5,6 +5,7 @@ the number of the warp, such as `HELEN_137346980_1_5`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from faceparse_jax.data.splits import Split
 
@@ -18,6 +19,17 @@ OF_HELEN = 5_473
 def of_helen(key: str) -> bool:
     """Whether an id of LaPa is that of a photograph of Helen."""
     return key.startswith("HELEN_")
+
+
+def leaks(meta: Mapping[str, Any], scored: Split, ids: Callable[[], Sequence[str]]) -> str:
+    """As `leak`, of all that networks learned from, also before they began anew.
+
+    Args:
+        meta: its ``dataset`` as checkpoints have it, and ``init`` where there is any.
+    """
+    before = (name.split("/") for of in meta.get("init") or () for name in of["trained_on"])
+    origins = [meta["dataset"], *({"name": name, "config": config} for name, config in before)]
+    return "; ".join(dict.fromkeys(filter(None, (leak(of, scored, ids) for of in origins))))
 
 
 def leak(trained_on: Mapping[str, str], scored: Split, ids: Callable[[], Sequence[str]]) -> str:

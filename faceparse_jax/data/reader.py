@@ -16,7 +16,7 @@ from jaxtyping import Bool, Int
 from faceparse_jax.config import Data
 from faceparse_jax.data.batches import Batch
 from faceparse_jax.data.order import Order, Pool, scarce
-from faceparse_jax.data.splits import Split, decoded, newest_version
+from faceparse_jax.data.splits import HEADS, Split, decoded, newest_version
 from faceparse_jax.errors import InputError, not_installed
 from faceparse_jax.runtime.places import on_bucket
 
@@ -25,7 +25,7 @@ SOURCES = {
     "arrays": "faceparse_jax.data.arrays_reader",
     "rendered": "faceparse_jax.data.rendered_reader",
 }
-RENDERED = "synthetic_heads/rendered"
+RENDERED = f"{HEADS}/rendered"
 """The dataset of the source ``rendered``, as name/config."""
 
 
@@ -174,8 +174,8 @@ def open_data(data: Data, split: str) -> Reader:
 def open_named(data: Data, dataset: str, split: str, cache: bool) -> Reader:
     """Opens a split of a dataset that may be another one than the config's.
 
-    Rendered heads are rendered. Of another prepared dataset the decoded arrays are read where
-    there are some of this size, else its TFDS files.
+    Rendered heads are rendered. Where the config's own heads are rendered, the decoded arrays of
+    the other dataset are read if there are some of this size, and else its TFDS files.
 
     Args:
         dataset: as name/config; it lies in ``data.data_dir`` unless it is rendered.
@@ -188,9 +188,10 @@ def open_named(data: Data, dataset: str, split: str, cache: bool) -> Reader:
     source = data.source
     if dataset == RENDERED:
         source = "rendered"
-    elif dataset != f"{data.name}/{data.config}":
+    elif source == "rendered":
         folder = newest_version(name, config, data.data_dir)
-        there = not on_bucket(folder) and decoded(folder, data.size, split).exists()
+        arrays = decoded(folder, data.size, split) / "split.json"
+        there = not on_bucket(folder) and arrays.exists()
         source = "arrays" if there else "tfds"
     other = {"source": source, "name": name, "config": config, "cache": cache}
     return open_data(data.model_copy(update=other), split)

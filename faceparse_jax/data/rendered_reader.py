@@ -32,7 +32,7 @@ from faceparse_jax.data.order import EVERYTHING, Order, Pool, drawn
 from faceparse_jax.data.reader import RENDERED, Reader
 from faceparse_jax.data.splits import Split
 from faceparse_jax.data.synthetic import heads
-from faceparse_jax.data.synthetic.render import _COARSE, SIZES
+from faceparse_jax.data.synthetic.render import check_size
 from faceparse_jax.errors import InputError
 from faceparse_jax.labels import CELEBAMASK_HQ
 from faceparse_jax.runtime import forms, sharding
@@ -198,14 +198,7 @@ def open(
             f"set --config.data.name={own} --config.data.config={its_config}, or another "
             "--config.data.source",
         )
-    low, high = SIZES
-    if not low <= size <= high or size % _COARSE:
-        raise InputError(
-            "config.data.size",
-            f"{size}, in which no heads are rendered",
-            f"{low} to {high} and divisible by {_COARSE}",
-            "set --config.data.size=128",
-        )
+    check_size(size, "config.data.size of rendered heads")
     if split in heads.HELD_OUT:
         return _held_out(split, size)
     if split != "train":

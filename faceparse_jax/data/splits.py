@@ -9,6 +9,9 @@ from faceparse_jax.labels import Scheme
 from faceparse_jax.runtime import places
 from faceparse_jax.runtime.places import Place
 
+HEADS = "synthetic_heads"
+"""The dataset of rendered heads."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Split:
@@ -53,7 +56,7 @@ class Split:
 def build_command(name: str, config: str, data_dir: str | os.PathLike) -> str:
     """What to run to prepare a dataset."""
     command = f"python -m tfds_builders.build --name {name} --config {config} --data_dir {data_dir}"
-    if name == "synthetic_heads":
+    if name == HEADS:
         return command
     return f"{command} --manual_dir FOLDER_WITH_THE_ARCHIVES"
 

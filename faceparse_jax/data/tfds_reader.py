@@ -183,7 +183,7 @@ def _decode(split: Split) -> Callable:
     return decode
 
 
-@functools.lru_cache(maxsize=2)  # training and validation
+@functools.lru_cache(maxsize=3)  # training, validation, and validation on other data
 def _in_memory(split: Split, size: int) -> Batch:
     """The whole split decoded, as the arrays that `ArraysReader` takes."""
     arrays = in_memory(

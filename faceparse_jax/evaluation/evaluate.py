@@ -234,7 +234,7 @@ def _evaluate_split(run, config, scored: Scored, variables, mesh, target: Place)
         "init": run.meta.get("init"),
         "trained_with": run.meta["code_version"],
         "scored_on": split.record() | {"split": split.split, "examples": examples},
-        "leak": overlap.leak(run.meta["dataset"], split, scored.ids) or None,
+        "leak": overlap.leaks(run.meta, split, scored.ids) or None,
         "scored_in_scheme": scheme.name,
         "input_resolution": config.data.size,
         "scoring_resolution": ("original" if scored.label_size == ORIGINAL else scored.label_size),

@@ -92,11 +92,12 @@ def train(config: Configs, workdir: Place) -> dict[str, float]:
     # Everything that can be refused is refused before anything is written.
     job = accept(config)
     scored = job.validation
-    leak = overlap.leak(job.data.split.record(), scored.split, scored.ids)
+    learned = {"dataset": job.data.split.record()}
+    if not saved_steps(workdir, "last") and job.taken:
+        learned["init"] = job.taken.record
+    leak = overlap.leaks(learned, scored.split, scored.ids)
     if leak and sharding.is_lead():
         print(f"warning: {leak}", file=sys.stderr)
-    if not saved_steps(workdir, "last"):
-        _ = job.taken
     refused = None
     with contextlib.ExitStack() as held:
         try:
@@ -122,12 +123,12 @@ def _train(job: Job, workdir: Place) -> dict[str, float]:
     checkpoints = Checkpoints(workdir, config.checkpoint.keep)
     found = job.resume(checkpoints)
     start = int(found[0].step) if found else 0
-    _claim(workdir, config, start, lead)
     if start == total:
         with checkpoints:
             if lead:
                 print(_finished(workdir, config), file=sys.stderr)
         return {}
+    _claim(workdir, config, start, lead)
 
     key = job.key
     eval_step = counting.make_eval_step(job.system, job.validation.how, mesh)

@@ -113,6 +113,7 @@ def _take(
     sha256 = source.origin["sha256"]
     if isinstance(sha256, dict):  # of a checkpoint, by item
         sha256 = sha256.get("average", sha256.get("inference"))
+    data = source.meta["dataset"]
     earlier = [name for of in source.meta.get("init") or () for name in of["trained_on"]]
     found.record.append(
         {
@@ -121,7 +122,7 @@ def _take(
             "sha256": sha256,
             "code_version": source.meta["code_version"],
             "step": source.meta["step"],
-            "trained_on": list(dict.fromkeys([source.meta["dataset"]["name"], *earlier])),
+            "trained_on": list(dict.fromkeys([f"{data['name']}/{data['config']}", *earlier])),
         }
     )
 

@@ -151,7 +151,7 @@ def test_scores_of_other_networks_are_refused(own, tmp_path, changed):
 
 def test_networks_that_learned_from_photographs_are_not_under_the_codes_licence(file, tmp_path):
     label, tensors = packed.read(file)
-    label["meta"]["dataset"]["name"] = "lapa_d"
+    label["meta"]["dataset"] |= {"name": "lapa_d", "config": "official"}
     tree = {}
     for name, value in tensors.items():
         *folders, leaf = name.split("/")
@@ -161,7 +161,7 @@ def test_networks_that_learned_from_photographs_are_not_under_the_codes_licence(
     path.write_bytes(packed.contents(label, tree))
     card = " ".join(pack.card_of(path).split())
     assert "MIT licence of the code does not cover" in card
-    assert "learned from lapa_d, whose terms" in card
+    assert "learned from lapa_d/official, whose terms" in card
     assert "Rendered heads alone" not in card
 
 

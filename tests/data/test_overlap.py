@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 from faceparse_jax import labels
-from faceparse_jax.data.overlap import leak, of_helen
+from faceparse_jax.data.overlap import leak, leaks, of_helen
 from faceparse_jax.data.splits import Split
 
 
@@ -56,3 +56,15 @@ def test_a_leak_is_told_where_photographs_are_shared(trained_on, scored_on, ids,
     told = leak(trained(*trained_on), split(*scored_on), lambda: ids)
     assert bool(told) == bool(says)
     assert says in told
+
+
+def test_a_leak_of_what_networks_began_with_is_told():
+    heads, scored = trained("synthetic_heads", "rendered"), split("helen_d", "smith")
+    begun = {
+        "dataset": heads,
+        "init": [{"trained_on": ["synthetic_heads/tiny", "lapa_d/official"]}],
+    }
+    assert "5,473 warped photographs" in leaks(begun, scored, lambda: OTHER_IDS)
+    begun["init"][0]["trained_on"].pop()
+    assert leaks(begun, scored, lambda: OTHER_IDS) == ""
+    assert leaks({"dataset": heads, "init": None}, scored, lambda: OTHER_IDS) == ""

@@ -55,7 +55,8 @@ def write(path, config, scheme, **meta):
     """A packed file of random networks."""
     _, state = fresh(config, scheme, seed=7)
     said = {
-        "config": config.to_dict(), "dataset": {"name": "synthetic_heads", "scheme": scheme.name},
+        "config": config.to_dict(),
+        "dataset": {"name": "synthetic_heads", "config": "tiny", "scheme": scheme.name},
         "seed": 7, "step": 3, "code_version": "0.1.0", **meta,
     }  # fmt: skip
     tree = {"params": state.params, "batch_stats": state.batch_stats}
@@ -103,7 +104,7 @@ def test_networks_of_the_same_form_are_taken_whole(heads, source, capsys):
     assert record == {
         "networks": ["rgb", "depth", "translator"], "network": "faces",
         "sha256": packed.read_label(heads)["sha256"], "code_version": "0.1.0", "step": 3,
-        "trained_on": ["synthetic_heads"],
+        "trained_on": ["synthetic_heads/tiny"],
     }  # fmt: skip
     (told,) = capsys.readouterr().err.splitlines()
     assert told == (
@@ -165,11 +166,11 @@ def test_each_kind_of_depth_has_statistics_of_its_own(heads, source):
 
 
 def test_what_the_loss_does_not_need_is_left_and_origins_add_up(tmp_path, capsys):
-    earlier = [{"networks": ["rgb"], "trained_on": ["lapa_d", "synthetic_heads"]}]
+    earlier = [{"networks": ["rgb"], "trained_on": ["lapa_d/official", "synthetic_heads/tiny"]}]
     path = write(tmp_path / "more.safetensors", config_of(), CELEBAMASK_HQ, init=earlier)
     _, state, found = started(CELEBAMASK_HQ, model={"init": str(path)}, loss=DEPTH)
     assert found.params.keys() == state.params.keys() == {"depth"}
-    assert found.record[0]["trained_on"] == ["synthetic_heads", "lapa_d"]
+    assert found.record[0]["trained_on"] == ["synthetic_heads/tiny", "lapa_d/official"]
     assert "not needed: rgb, translator" in capsys.readouterr().err
 
 

@@ -18,10 +18,10 @@ from jaxtyping import Array, Shaped
 
 from faceparse_jax.data.batches import ahead
 from faceparse_jax.data.synthetic.identity import sample_head
-from faceparse_jax.data.synthetic.render import _render, render_head
+from faceparse_jax.data.synthetic.render import check_size, render, render_head
 from faceparse_jax.runtime import forms
 
-VERSION = "2.0.0"
+VERSION = "2.0.1"
 """Of the renderer: another version gives other pictures for a key."""
 
 HELD_OUT = {"validation": range(500_000, 500_200), "test": range(600_000, 600_200)}
@@ -57,6 +57,7 @@ def rendered(keys: Sequence[int], size: int) -> dict[str, Shaped[np.ndarray, "b 
     Raises:
         InputError: a size or a key that is not possible.
     """
+    check_size(size)
     if forms.platform() == "cpu":
         heads = list(ahead(functools.partial(render_head, size=size), keys, len(keys)))
         batch = {name: np.stack([head[name] for head in heads]) for name in heads[0]}
@@ -84,7 +85,7 @@ def rendered_on(
 def _many(size: int):
     def many(heads):
         image, depth, label = jax.lax.map(
-            functools.partial(_render, size=size), heads, batch_size=_TOGETHER
+            functools.partial(render, size=size), heads, batch_size=_TOGETHER
         )
         depth = depth[..., None]
         has_depth = jnp.any(depth > 0, axis=(1, 2, 3))

@@ -342,7 +342,7 @@ def _hair(style: str, r: np.random.Generator) -> Head:
         elif falls < 0.70:  # swept to one side, over brow or eye
             side = int(r.random() < 0.5)
             h["hair_sweep"][side], h["hair_sweep"][1 - side] = r.uniform(0.4, 1.1), 0.1
-            h["hair_part"] = (0.35 - 0.7 * side) * r.uniform(0.3, 1.0) * -1
+            h["hair_part"] = (0.35 - 0.7 * side) * r.uniform(0.3, 1.0)
             h["hair_open"][side] = r.uniform(0.40, 0.75)
         elif falls < 0.85:  # tucked behind one ear
             h["hair_open"][int(r.random() < 0.5)] = r.uniform(0.40, 0.70)

@@ -39,30 +39,33 @@ def render_head(key: int, size: int) -> dict[str, UInt8[np.ndarray, "{size} {siz
 
     Returns:
         ``image`` [s s 3]; ``depth`` [s s 1], 0 = none, 1 (near) to 255 (far), on the
-        classes that `labels.CELEBAMASK_HQ.depth_classes` names but an open mouth;
-        ``label`` [s s 1], CelebAMask-HQ's ids. Where glasses, a hat or an earring cover
-        the head there is no depth.
+        classes that `labels.CELEBAMASK_HQ.depth_classes` names but an open mouth, also where
+        they are seen through a clear lens;
+        ``label`` [s s 1], CelebAMask-HQ's ids. Where sunglasses, frames, a hat, an
+        earring or a hand cover the head there is no depth.
 
     Raises:
         InputError: a size or a key that is not possible.
     """
-    low, high = SIZES
-    if not low <= size <= high or size % _COARSE:
-        raise InputError(
-            "size of a synthetic head",
-            f"{size}",
-            f"{low} to {high} and divisible by {_COARSE}",
-            "choose for example 128",
-        )
+    check_size(size)
     if key < 0:
         raise InputError("key of a synthetic head", f"{key}", "at least 0", "choose another key")
     image, depth, label = jax.device_get(_compiled(size)(sample_head(key)))
     return {"image": image, "depth": depth[..., None], "label": label[..., None]}
 
 
+def check_size(size: int, what: str = "size of a synthetic head") -> None:
+    """Raises InputError, which names `what`, for a size that is not possible."""
+    low, high = SIZES
+    if not low <= size <= high or size % _COARSE:
+        raise InputError(
+            what, f"{size}", f"{low} to {high} and divisible by {_COARSE}", "choose for example 128"
+        )
+
+
 @functools.cache
 def _compiled(size: int):
-    return jax.jit(functools.partial(_render, size=size))
+    return jax.jit(functools.partial(render, size=size))
 
 
 def _rays(h: Head, size: int):
@@ -146,7 +149,7 @@ def _normal(p, h, width: float):
     return tuple(a / length for a in raw)
 
 
-def _render(h: Head, size: int):
+def render(h: Head, size: int):
     coarse, coarse_points = _coarse_hits(h, size // _COARSE)
     shade, occlusion = _coarse_light(coarse_points, h)
     p, direction = _fine_hits(h, size, coarse)
