@@ -40,14 +40,15 @@ def card(name: str, trained: Trained, size: int, sha256: str, ships: bool) -> st
     ]
     rendered = all(name.startswith(f"{HEADS}/") for name in learned)
     lines = [f"# {name}", "", MARK, ""]
+    what = "It divides" if len(networks) == 1 else "They divide"
     lines += _paragraph(
-        f"This file holds {_listed(networks)}. They divide a face into the "
+        f"This file holds {_listed(networks)}. {what} a face into the "
         f"{trained.scheme.num_classes} classes of the label scheme `{trained.scheme.name}`, "
         "which `python -m faceparse_jax.labels` prints."
     )
     where = "load()" if ships else f'load("{name}")'
     lines += ["", "```python", "from faceparse_jax import load", "", f"parser = {where}"]
-    lines += ["result = parser(image=photo)  # u8 [h w 3], or depth=..., or both", "```", ""]
+    lines += [_call(trained), "```", ""]
     rows = {
         "input": f"{trained.config.data.size} px; other sizes are fitted into this square",
         "trained on": f"{data['name']}/{data['config']}"
@@ -74,6 +75,15 @@ def card(name: str, trained: Trained, size: int, sha256: str, ships: bool) -> st
     lines += ["", "## Recipe", "", *_recipe(trained.config)]
     lines += ["", "## Licence", "", *_licence(rendered, learned)]
     return "\n".join(lines) + "\n"
+
+
+def _call(trained: Trained) -> str:
+    """How a parser is called with an input that its networks can take."""
+    if "depth" not in trained.params:
+        return "result = parser(image=photo)  # u8 [h w 3]"
+    if "rgb" not in trained.params:
+        return "result = parser(depth=depth)  # u8 or u16 [h w], 0 = none"
+    return "result = parser(image=photo)  # u8 [h w 3], or depth=..., or both"
 
 
 def _chosen(best: Mapping[str, Any] | None) -> str:
