@@ -198,7 +198,7 @@ def open(
             f"set --config.data.name={own} --config.data.config={its_config}, or another "
             "--config.data.source",
         )
-    check_size(size, "config.data.size of rendered heads")
+    check_size(size, "config.data.size")
     if split in heads.HELD_OUT:
         return _held_out(split, size)
     if split != "train":

@@ -151,7 +151,7 @@ def test_devices_render_their_own_rows(monkeypatch):
             jnp.ones((size, size)),
         )
 
-    monkeypatch.setattr(heads, "_render", paint)
+    monkeypatch.setattr(heads, "render", paint)
     size, order, mesh = 68, Order(4, 3), sharding.make_mesh(2)  # a size that no other test has
     keys = [heads.training_key(3, number) for number in range(8, 12)]
     yaw = [int(200 * abs(sample_head(key)["yaw"])) for key in keys]

@@ -143,7 +143,7 @@ def test_a_step_takes_the_heads_that_the_devices_render(faces, monkeypatch):
         one = (head["yaw"] > -9).astype(jnp.uint8)
         return jnp.full((size, size, 3), one), *2 * [jnp.full((size, size), one)]
 
-    monkeypatch.setattr(heads, "_render", paint)
+    monkeypatch.setattr(heads, "render", paint)
     config = config_for(faces)
     config.data.size, config.devices = 76, 2  # a size for which nothing else is compiled
     job = accept(config)

@@ -181,7 +181,7 @@ CASES = [
     _config("a pool of prepared heads", "with source 'tfds', which renders", "data.heads=100"),
     _config("validation on several datasets", "one dataset as NAME/CONFIG",
             "eval.validation=lapa_d/official,helen_d/smith"),
-    _config("validation on a dataset without config", "set it to lapa_d/official",
+    _config("validation on a dataset without config", "for example lapa_d/official",
             "eval.validation=lapa_d"),
     _config("validation on data that are not prepared", "tfds_builders.build --name lapa_d",
             "eval.validation=lapa_d/official"),
