@@ -1,18 +1,17 @@
-"""Who is in the picture: random identity, expression, pose, clothes and light from one key.
+"""Who is in the picture: a person's bones, expression, colours, hair and clothes, from one key.
 
 Lengths are in half head heights: the eyes lie at y = 0, chin and crown near -1 and +1;
 x points to the subject's left (the picture's right in a frontal view), z to the viewer.
 """
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-Head = dict[str, Any]
-"""Parameters of one head: name -> float32 scalar or small vector."""
+from faceparse_jax.data.synthetic import setting
+from faceparse_jax.data.synthetic.draws import Head, chance, near
 
 HAIR_STYLES = ("bald", "receding", "short", "crop", "bob", "long", "bun", "afro", "fringe")
-SHAPES = 10  # things behind the head
 
 # Skin from the lightest to the darkest, linear RGB, interpolated between.
 _SKIN = np.array(
@@ -48,82 +47,109 @@ _IRIS = np.array(
 )
 
 
+class Person(NamedTuple):
+    """What several parts of a head depend on; age is 0 to 1, tone 0 (lightest skin) to 4."""
+
+    adult: bool
+    masculine: bool
+    age: float
+    tone: float
+
+
 def sample_head(key: int) -> Head:
-    """Draws a head; the same key always gives the same head."""
+    """Draws a head; the same key always gives the same head.
+
+    The order of the draws is part of the renderer's version: another one gives other heads.
+
+    Args:
+        key: a non-negative integer.
+
+    Returns:
+        Every number that `render.render` takes, float32 but for the seed of the noise, int32.
+    """
     r = np.random.default_rng(np.random.SeedSequence([0xFACE, key]))
+    adult, masculine, age = r.random() < 0.85, r.random() < 0.5, r.random()
+    person = Person(adult, masculine, age, 0.0)
+    h = _bones(person, r) | _expression(r)
+    person = person._replace(tone=r.random() * (len(_SKIN) - 1))
+    low = min(int(person.tone), len(_SKIN) - 2)
+    skin = _SKIN[low] + (person.tone - low) * (_SKIN[low + 1] - _SKIN[low])
+    h |= _colours(person, skin, r)
+    style = _style(person, r)
+    h |= _hair(style, r) | _worn(person, style, r) | _clothes(person, r)
+    h |= setting.sample_setting(skin, h["hair_colour"], h["cloth_colour"], r)
+    return {k: v if k == "noise_seed" else np.asarray(v, np.float32) for k, v in h.items()}
 
-    def near(mean, spread, low=-2.5, high=2.5):
-        """Normal, cut at so many spreads."""
-        return mean + spread * np.clip(r.normal(), low, high)
 
-    def chance(p):
-        return float(r.random() < p)
-
+def _bones(person: Person, r: np.random.Generator) -> Head:
+    """Sizes of the skull and of the parts of the face; see `body.head`."""
     h: Head = {}
-    adult = r.random() < 0.85
-    masculine = r.random() < 0.5
-    age = r.random()
+    h["face_width"] = near(r, 1.0, 0.05)
+    h["face_length"] = near(r, 1.0 if person.adult else 0.92, 0.04)
+    h["jaw_width"] = near(r, 1.06 if person.masculine else 0.93, 0.06)
+    h["chin"] = near(r, 0.18 if person.masculine else 0.15, 0.015)
+    h["cheek"] = near(r, 0.22, 0.02)
+    h["brow_ridge"] = near(r, 0.10 if person.masculine else 0.075, 0.01)
+    h["skull_back"] = near(r, 0.90, 0.04)
+    h["nose_length"] = near(r, 0.37, 0.03)
+    h["nose_tip"] = near(r, 0.100, 0.010)
+    h["nose_out"] = near(r, 1.00, 0.035)
+    h["nose_width"] = near(r, 0.115, 0.015)
+    h["eye_apart"] = near(r, 0.305, 0.013)
+    h["eye_width"] = near(r, 0.124, 0.009)
+    h["eye_slant"] = near(r, 0.03, 0.06)
+    h["ear_size"] = near(r, 1.0, 0.10)
+    h["ear_out"] = near(r, 0.0, 0.02)
+    h["neck_width"] = near(r, 0.46 if person.masculine else 0.39, 0.03)
+    return h
 
-    # Bones.
-    h["face_width"] = near(1.0, 0.05)
-    h["face_length"] = near(1.0 if adult else 0.92, 0.04)
-    h["jaw_width"] = near(1.06 if masculine else 0.93, 0.06)
-    h["chin"] = near(0.18 if masculine else 0.15, 0.015)
-    h["cheek"] = near(0.22, 0.02)
-    h["brow_ridge"] = near(0.10 if masculine else 0.075, 0.01)
-    h["skull_back"] = near(0.90, 0.04)
-    h["nose_length"] = near(0.37, 0.03)
-    h["nose_tip"] = near(0.100, 0.010)
-    h["nose_out"] = near(1.00, 0.035)
-    h["nose_width"] = near(0.115, 0.015)
-    h["eye_apart"] = near(0.305, 0.013)
-    h["eye_width"] = near(0.124, 0.009)
-    h["eye_slant"] = near(0.03, 0.06)
-    h["ear_size"] = near(1.0, 0.10)
-    h["ear_out"] = near(0.0, 0.02)
-    h["neck_width"] = near(0.46 if masculine else 0.39, 0.03)
 
-    # Expression.
+def _expression(r: np.random.Generator) -> Head:
+    """Mouth, eyes and brows as they are moved."""
+    h: Head = {}
     mood = r.random()
     grin = mood < 0.45  # with teeth
     if grin:
-        h["smile"], h["mouth_open"] = near(0.036, 0.014), r.uniform(0.06, 0.16)
+        h["smile"], h["mouth_open"] = near(r, 0.036, 0.014), r.uniform(0.06, 0.16)
     else:
-        h["smile"] = near(0.02, 0.022) if mood < 0.85 else near(-0.01, 0.012)
+        h["smile"] = near(r, 0.02, 0.022) if mood < 0.85 else near(r, -0.01, 0.012)
         h["mouth_open"] = r.uniform(0.03, 0.18) if r.random() < 0.30 else 0.0
     h["grin"] = float(grin)
-    h["mouth_width"] = near(0.240, 0.020) * (1 + 4.5 * max(h["smile"], 0))
+    h["mouth_width"] = near(r, 0.240, 0.020) * (1 + 4.5 * max(h["smile"], 0))
     h["teeth"] = r.uniform(0.05, 0.13) if grin else r.uniform(0.0, 0.05)
-    h["upper_lip"] = near(0.043, 0.012)
-    h["lower_lip"] = near(0.068, 0.015)
-    h["eye_open"] = near(0.053, 0.009) * (0.82 if grin else 1) if r.random() < 0.96 else 0.012
+    h["upper_lip"] = near(r, 0.043, 0.012)
+    h["lower_lip"] = near(r, 0.068, 0.015)
+    h["eye_open"] = near(r, 0.053, 0.009) * (0.82 if grin else 1) if r.random() < 0.96 else 0.012
     h["gaze"] = r.uniform(-0.04, 0.04, 2) * [1, 0.5]
-    h["brow_raise"] = near(0.0, 0.02)
+    h["brow_raise"] = near(r, 0.0, 0.02)
+    return h
 
-    # Colour.
-    tone = r.random() * (len(_SKIN) - 1)
-    low = min(int(tone), len(_SKIN) - 2)
-    skin = _SKIN[low] + (tone - low) * (_SKIN[low + 1] - _SKIN[low])
+
+def _colours(person: Person, skin: np.ndarray, r: np.random.Generator) -> Head:
+    """Skin, hair, eyes, make-up, beard and brows; see `paint`."""
+    h: Head = {}
     h["skin"] = skin * r.uniform(0.93, 1.07, 3)
-    dark = tone > 2.2
-    grey = age > 0.75
+    dark = person.tone > 2.2
+    grey = person.age > 0.75
     choice = r.choice([7, 8]) if grey else r.choice(3 if dark else 7)
     h["hair_colour"] = _HAIR[choice] * r.uniform(0.8, 1.2)
     brow = h["hair_colour"] if choice != 8 else _HAIR[7]
     h["brow_colour"] = np.minimum(brow * 0.8, skin * 0.55)
     h["iris"] = _IRIS[r.choice(2 if dark else 5)] * r.uniform(0.8, 1.2)
-    made_up = (not masculine) and r.random() < 0.5
+    made_up = (not person.masculine) and r.random() < 0.5
     natural = skin * [0.80, 0.50, 0.50]
     paint = np.array([(0.45, 0.02, 0.04), (0.50, 0.10, 0.14), (0.30, 0.03, 0.08)])[r.choice(3)]
     h["lip_colour"] = 0.35 * natural + 0.65 * paint if made_up else natural
     h["blush"] = r.uniform(0.05, 0.25) + 0.15 * made_up
-    h["beard"] = r.uniform(0.25, 1.0) if masculine and adult and r.random() < 0.45 else 0.0
+    h["beard"] = (
+        r.uniform(0.25, 1.0) if person.masculine and person.adult and r.random() < 0.45 else 0.0
+    )
     h["moustache"] = 1.0 if h["beard"] > 0 and r.random() < 0.8 else 0.0
-    h["wrinkles"] = max(age - 0.45, 0) * 1.6
-    h["freckles"] = chance(0.15) * (tone < 1.5)
-    h["brow_thick"] = near(0.038 if masculine else 0.027, 0.008)
-    h["brow_arch"] = near(0.045, 0.020)
-    h["brow_width"] = near(0.205, 0.022)
+    h["wrinkles"] = max(person.age - 0.45, 0) * 1.6
+    h["freckles"] = chance(r, 0.15) * (person.tone < 1.5)
+    h["brow_thick"] = near(r, 0.038 if person.masculine else 0.027, 0.008)
+    h["brow_arch"] = near(r, 0.045, 0.020)
+    h["brow_width"] = near(r, 0.205, 0.022)
     h["brow_dense"] = r.uniform(0.45, 0.95)
     h["shadow_colour"] = skin * r.uniform(0.2, 0.9, 3)
     h["eye_shadow"] = r.uniform(0.2, 0.9) if made_up and r.random() < 0.7 else 0.0
@@ -131,18 +157,23 @@ def sample_head(key: int) -> Head:
     h["shine"] = r.uniform(0.03, 0.30)
     h["pores"] = r.uniform(0.0, 1.0)
     h["texture"] = r.uniform(0, 100, 3)
+    return h
 
-    # Hair.
+
+def _style(person: Person, r: np.random.Generator) -> str:
+    """One of `HAIR_STYLES`."""
     weights = (
         [0.08, 0.11, 0.42, 0.17, 0.05, 0.08, 0.02, 0.05, 0.02]
-        if masculine
+        if person.masculine
         else [0.01, 0.0, 0.06, 0.03, 0.18, 0.48, 0.12, 0.05, 0.07]
     )
-    style = HAIR_STYLES[r.choice(len(HAIR_STYLES), p=np.array(weights) / sum(weights))]
-    h |= _hair(style, r)
+    return HAIR_STYLES[r.choice(len(HAIR_STYLES), p=np.array(weights) / sum(weights))]
 
-    # Things worn.
-    h["hat"] = chance(0.10) * r.choice([1.0, 2.0, 3.0])  # 0 none, beanie, cap, wide brim
+
+def _worn(person: Person, style: str, r: np.random.Generator) -> Head:
+    """Hat, glasses and jewellery; see `worn`."""
+    h: Head = {}
+    h["hat"] = chance(r, 0.10) * r.choice([1.0, 2.0, 3.0])  # 0 none, beanie, cap, wide brim
     if style == "afro":
         h["hat"] = 0.0
     h["hat_colour"] = r.uniform(0.02, 0.6, 3)
@@ -156,19 +187,25 @@ def sample_head(key: int) -> Head:
     h["frame"] = r.uniform(0.008, 0.028)
     h["lens_square"] = r.uniform(2.0, 5.0)
     h["lens_tint"] = r.uniform(0.0, 0.25) if r.random() < 0.7 else r.uniform(0.25, 0.8)
-    h["lens_glare"] = r.uniform(0.0, 0.6) * chance(0.6)
+    h["lens_glare"] = r.uniform(0.0, 0.6) * chance(r, 0.6)
     h["lens_colour"] = r.uniform(0.0, 0.15, 3)
     h["frame_colour"] = np.array([(0.01, 0.01, 0.01), (0.08, 0.03, 0.015), (0.35, 0.30, 0.2)])[
         r.choice(3)
     ]
-    h["earrings"] = chance(0.45 if not masculine else 0.06)
+    h["earrings"] = chance(r, 0.45 if not person.masculine else 0.06)
     h["earring_size"] = r.uniform(0.04, 0.12)
     h["earring_drop"] = r.uniform(0.0, 0.35)
-    h["earring_hoop"] = chance(0.35)
-    h["necklace"] = chance(0.25 if not masculine else 0.08)
+    h["earring_hoop"] = chance(r, 0.35)
+    h["necklace"] = chance(r, 0.25 if not person.masculine else 0.08)
     h["necklace_drop"] = r.uniform(0.0, 0.3)
     h["necklace_wide"] = r.uniform(0.02, 0.05)
     h["metal"] = np.array([(0.85, 0.62, 0.22), (0.75, 0.75, 0.78), (0.9, 0.88, 0.82)])[r.choice(3)]
+    return h
+
+
+def _clothes(person: Person, r: np.random.Generator) -> Head:
+    """Clothes and shoulders; see `worn.cloth`."""
+    h: Head = {}
     h["cloth_colour"] = (
         r.uniform(0.01, 0.75, 3) if r.random() < 0.6 else np.full(3, r.uniform(0.01, 0.8))
     )
@@ -178,119 +215,20 @@ def sample_head(key: int) -> Head:
     h["neckline"] = r.uniform(-1.70, -1.25)
     if neckline < 0.10:
         h["neckline"] = r.uniform(-1.25, -1.05)  # a high collar
-    elif neckline < (0.15 if masculine else 0.35):
+    elif neckline < (0.15 if person.masculine else 0.35):
         h["neckline"] = r.uniform(-2.3, -1.7)  # bare shoulders
-    h["v_neck"] = chance(0.5) * r.uniform(0.15, 0.7)
-    h["collar"] = chance(0.45) * r.uniform(0.02, 0.10)
-    h["lapel"] = chance(0.35) * r.uniform(0.15, 0.5)
+    h["v_neck"] = chance(r, 0.5) * r.uniform(0.15, 0.7)
+    h["collar"] = chance(r, 0.45) * r.uniform(0.02, 0.10)
+    h["lapel"] = chance(r, 0.35) * r.uniform(0.15, 0.5)
     h["lapel_colour"] = r.uniform(0.01, 0.8, 3) if r.random() < 0.5 else np.full(3, 0.75)
     h["fold"] = r.uniform(0.005, 0.03)
-    h["shoulder"] = near(1.55 if masculine else 1.32, 0.10)
-    h["shoulder_up"] = near(0.12, 0.07)
-
-    # Pose and camera.
-    yaw = r.normal(0, 18) if r.random() < 0.9 else r.uniform(-65, 65)
-    h["yaw"] = np.deg2rad(np.clip(yaw, -65, 65))
-    h["pitch"] = np.deg2rad(np.clip(r.normal(0, 9), -28, 28))
-    h["roll"] = np.deg2rad(np.clip(r.normal(0, 6), -25, 25))
-    h["distance"] = r.uniform(4.5, 11.0)
-    # Half of the picture's height at the head: near the benchmark's portraits, or anywhere.
-    portrait = r.random() < 0.85
-    h["frame_half"] = near(1.23, 0.08) if portrait else np.exp(r.uniform(np.log(0.8), np.log(3)))
-    loose = 0.04 if portrait else 0.3
-    h["eyes_at"] = np.array([r.normal(0, loose), 0.044 + r.normal(0, loose)])  # -1 to 1, upwards
-
-    # Light and picture.
-    side, up = r.uniform(-1.3, 1.3), r.uniform(-0.1, 1.0)
-    if r.random() < 0.12:
-        side = r.choice([-1, 1]) * r.uniform(1.3, 2.6)  # from behind
-    light = np.array([np.sin(side) * np.cos(up), np.sin(up), np.cos(side) * np.cos(up)])
-    h["light"] = light / np.linalg.norm(light)
-    warmth = r.uniform(-0.15, 0.15)
-    h["light_colour"] = np.array([1 + warmth, 1.0, 1 - warmth]) * r.uniform(1.2, 3.0)
-    h["light_hard"] = np.exp(r.uniform(np.log(2.0), np.log(12.0)))
-    h["ambient"] = r.uniform(0.15, 0.9)
-    rim = r.uniform(1.6, 2.8) * r.choice([-1, 1])
-    h["rim"] = np.array([np.sin(rim), 0.3, np.cos(rim)])
-    h["rim_colour"] = chance(0.4) * r.uniform(0.2, 1.2) * r.uniform(0.6, 1.0, 3)
-    h["ambient_colour"] = np.array([1 - 0.7 * warmth, 1.0, 1 + 0.7 * warmth])
-    h |= _background(skin, h["hair_colour"], h["cloth_colour"], r)
-    h |= _occluder(skin, r)
-    h |= _camera(r)
-    return {k: v if k == "noise_seed" else np.asarray(v, np.float32) for k, v in h.items()}
-
-
-def _background(skin, hair, cloth, r: np.random.Generator) -> Head:
-    """A wall, or a clutter of things out of focus; see `render._background`."""
-
-    def colour():
-        kind = r.random()
-        if kind < 0.35:
-            return np.full(3, r.uniform(0.0, 0.95)) * r.uniform(0.9, 1.0, 3)
-        if kind < 0.45:
-            return skin * r.uniform(0.6, 1.3)
-        if kind < 0.52:
-            return hair * r.uniform(0.6, 1.5)
-        if kind < 0.57:
-            return cloth * r.uniform(0.6, 1.3)
-        grey = r.uniform(0.02, 0.8)
-        return np.clip(grey * (1 + r.uniform(0, 1.5) * (r.uniform(0, 1, 3) - 0.5)), 0, 1)
-
-    plain = r.random() < 0.3
-    wall = colour() if r.random() < 0.7 else np.full(3, r.choice([0.0, 0.02, 0.85, 0.95]))
-    return {
-        "background": np.stack([wall, wall if plain else colour()]),
-        "background_turn": r.uniform(0, 2 * np.pi),
-        "background_colour": np.stack([colour() for _ in range(SHAPES)]),
-        "background_place": r.uniform(-0.1, 1.1, (SHAPES, 2)),
-        "background_size": np.exp(r.uniform(np.log(0.02), np.log(0.45), (SHAPES, 2))),
-        "background_angle": np.where(r.random(SHAPES) < 0.6, 0, r.uniform(0, np.pi, SHAPES)),
-        "background_round": r.random(SHAPES) < 0.4,
-        "background_there": (r.random(SHAPES) < r.uniform(0.2, 1.0)) * (not plain),
-        "background_soft": np.exp(r.uniform(np.log(0.006), np.log(0.15))),
-        "background_rough": np.exp(r.uniform(np.log(0.01), np.log(0.35))) * (0.2 if plain else 1),
-        "background_fine": r.uniform(0.0, 1.0),
-    }
-
-
-def _occluder(skin, r: np.random.Generator) -> Head:
-    """A hand or a microphone before the face, or neither; see `shapes.held`."""
-    kind = r.random()
-    hand = r.random() < 0.7
-    side = r.choice([-1, 1])
-    where = (
-        np.array([side * r.uniform(0.1, 0.75), r.uniform(-1.15, 0.2), r.uniform(0.75, 0.95)])
-        if hand
-        else np.array([r.uniform(-0.3, 0.3), r.uniform(-1.15, -0.8), r.uniform(0.95, 1.2)])
-    )
-    dark = np.full(3, r.uniform(0.01, 0.2))
-    return {
-        "held": 0.0 if kind > 0.09 else 1.0 if hand else 2.0,
-        "held_at": where,
-        "held_turn": side * r.uniform(-0.3, 1.1),
-        "held_size": r.uniform(0.85, 1.2),
-        "held_colour": skin * r.uniform(0.9, 1.1) if hand else dark,
-    }
-
-
-def _camera(r: np.random.Generator) -> Head:
-    """What happens between light and file; see `render._photograph`."""
-    return {
-        "exposure": np.exp(r.normal(0, 0.25)),
-        "contrast": np.exp(r.normal(0.12, 0.2)),
-        "saturation": 0.0 if r.random() < 0.05 else np.exp(r.normal(0.05, 0.25)),
-        "white": np.exp(r.normal(0, 0.07, 3)),
-        "vignette": r.uniform(0.0, 0.4) * (r.random() < 0.3),
-        "blur": r.uniform(0.2, 0.6) if r.random() < 0.8 else r.uniform(0.6, 1.6),
-        "sharpen": r.uniform(0.0, 0.8) * (r.random() < 0.5),
-        "noise": r.uniform(0.0, 0.015) if r.random() < 0.8 else r.uniform(0.015, 0.06),
-        "noise_seed": np.int32(r.integers(2**31)),
-        "jpeg": np.exp(r.uniform(np.log(0.01), np.log(0.12))) * (r.random() < 0.4),
-    }
+    h["shoulder"] = near(r, 1.55 if person.masculine else 1.32, 0.10)
+    h["shoulder_up"] = near(r, 0.12, 0.07)
+    return h
 
 
 def _hair(style: str, r: np.random.Generator) -> Head:
-    """Shape of the hair; see `shapes.hair` for the meaning of each number."""
+    """Shape of the hair; see `worn.hair` for the meaning of each number."""
     h = {
         "hair": 0.0 if style == "bald" else 1.0,
         "hair_thick": r.uniform(0.05, 0.14),

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from faceparse_jax.data.synthetic import shapes
+from faceparse_jax.data.synthetic.body import lowered, opening, seam
 from faceparse_jax.data.synthetic.shapes import sine
+from faceparse_jax.data.synthetic.worn import lens_edge, neckline
 from faceparse_jax.labels import CELEBAMASK_HQ
 
 CLASS = {name: i for i, name in enumerate(CELEBAMASK_HQ.classes)}
@@ -74,7 +75,7 @@ def paint(d, head_point, body_point, ray, h) -> Surface:
     """Paints surface points.
 
     Args:
-        d: distances of the parts, as `shapes.parts` gives them.
+        d: distances of the parts, as `scene.parts` gives them.
         head_point, body_point: the points in the head's and the body's frame.
         ray: direction from the camera, in the head's frame.
         h: the head's parameters.
@@ -174,7 +175,7 @@ def _nose(s: Surface, face, h) -> Surface:
 
 def _mouth(s: Surface, face, h) -> Surface:
     width = h["mouth_width"]
-    line, gap = shapes.seam(face.x, h), shapes.opening(face.x, h)
+    line, gap = seam(face.x, h), opening(face.x, h)
     taper = jnp.clip(1 - (face.x / width) ** 2, 0, 1)
     is_open = gap > 0.02
     bow = 1 - 0.28 * bump(face.x, 0, 0.035)
@@ -242,7 +243,7 @@ def _lens(s: Surface, p, ray, h) -> Surface:
     x, y, z = p
     back = (0.79 - 0.25 * x * x - z) / jnp.minimum(ray[2], -0.2)
     x, y = x + back * ray[0], y + back * ray[1]
-    inside = (shapes.lens_edge(jnp.abs(x), y, h) < 0) & (z > 0.3) & (h["glasses"] > 0)
+    inside = (lens_edge(jnp.abs(x), y, h) < 0) & (z > 0.3) & (h["glasses"] > 0)
     albedo = mix(s.albedo, h["lens_colour"], h["lens_tint"])
     glare = h["lens_glare"] * smooth(0.25, 0.6, sine(7 * x + 9 * y + h["texture"][0]))
     albedo = mix(albedo, (0.9, 0.95, 1.0), glare)
@@ -289,7 +290,7 @@ def _things(s: Surface, d, p, body, ray, left, h) -> Surface:
     second = jnp.where(h["cloth_pattern"] < 1.5, stripes, checks) & (h["cloth_pattern"] > 0.5)
     weave = 1 + 0.06 * noise(body, seed, 50, 2) + 0.12 * noise(body, seed, 5, 2)
     cloth = choose(second, h["cloth_second"], h["cloth_colour"])
-    low = shapes.neckline(body, h) - shapes.lowered(body, h)[1]
+    low = neckline(body, h) - lowered(body, h)[1]
     lapel = (jnp.abs(bx) < h["lapel"] * (1 - low / 1.2)) & (body[2] > -0.3)
     cloth = tuple(c * weave for c in choose(lapel, h["lapel_colour"], cloth))
     knit = 1 + 0.12 * sine(60 * angle) * (h["hat"] < 1.5)

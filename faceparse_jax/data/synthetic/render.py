@@ -1,4 +1,4 @@
-"""One geometry to image, depth and label: sphere tracing, light, camera.
+"""One geometry to image, depth and label: sphere tracing and light.
 
 Rays are traced coarsely first, then from just before the coarse hit; shadows and
 occlusion, which vary slowly, stay coarse. Everything is a pure function of the head's
@@ -12,9 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
 
-from faceparse_jax.data.synthetic import shapes
-from faceparse_jax.data.synthetic.identity import Head, sample_head
-from faceparse_jax.data.synthetic.paint import CLASS, mix, paint, smooth
+from faceparse_jax.data.synthetic import scene
+from faceparse_jax.data.synthetic.camera import background, photograph
+from faceparse_jax.data.synthetic.draws import Head
+from faceparse_jax.data.synthetic.identity import sample_head
+from faceparse_jax.data.synthetic.paint import CLASS, paint
 from faceparse_jax.errors import InputError
 from faceparse_jax.labels import CELEBAMASK_HQ
 
@@ -74,7 +76,7 @@ def _rays(h: Head, size: int):
     across, down = jnp.meshgrid(c, c)
     direction = (across * h["frame_half"], -down * h["frame_half"], -h["distance"])
     length = jnp.sqrt(sum(a * a for a in direction))
-    eyes = shapes.eyes_in_world(h)
+    eyes = scene.eyes_in_world(h)
     aside = h["eyes_at"] * h["frame_half"] * (1 - eyes[2] / h["distance"])
     origin = (eyes[0] - aside[0], eyes[1] - aside[1], h["distance"])
     return origin, tuple(a / length for a in direction)
@@ -94,7 +96,7 @@ def _coarse_hits(h, size: int):
     end = (_BEHIND - h["distance"]) / direction[2] + 1
 
     def step(_, t):
-        return jnp.minimum(t + 0.95 * shapes.scene(_at(origin, direction, t), h), end)
+        return jnp.minimum(t + 0.95 * scene.scene(_at(origin, direction, t), h), end)
 
     t = jax.lax.fori_loop(0, _COARSE_STEPS, step, _near_plane(h, direction))
     return t, _at(origin, direction, t)
@@ -117,7 +119,7 @@ def _fine_hits(h, size: int, coarse):
     far = _around(coarse, jax.lax.max, -jnp.inf)
 
     def step(i, t):
-        d = shapes.scene(_at(origin, direction, t), h)
+        d = scene.scene(_at(origin, direction, t), h)
         passed = (i == _FINE_STEPS) & (d > _TOUCH)
         return jnp.where(passed, jnp.maximum(t, far), t + 0.95 * d)
 
@@ -132,7 +134,7 @@ def _enlarged(x, size: int):
 def _probe(p, offsets, h):
     """Distances of the scene at points moved by each offset [n 3] of scalars or pictures."""
     return jax.lax.map(
-        lambda o: shapes.scene(tuple(a + b for a, b in zip(p, o, strict=True)), h), offsets
+        lambda o: scene.scene(tuple(a + b for a, b in zip(p, o, strict=True)), h), offsets
     )
 
 
@@ -150,13 +152,21 @@ def _normal(p, h, width: float):
 
 
 def render(h: Head, size: int):
+    """A head as image u8 [s s 3], depth u8 [s s] and label u8 [s s]; see `render_head`.
+
+    A pure function, which may be jitted and mapped over heads.
+
+    Args:
+        h: what `identity.sample_head` draws.
+        size: side in pixels, which `check_size` allows.
+    """
     coarse, coarse_points = _coarse_hits(h, size // _COARSE)
     shade, occlusion = _coarse_light(coarse_points, h)
     p, direction = _fine_hits(h, size, coarse)
     normal = _normal(p, h, 0.006)
-    distances, in_head, in_body = shapes.parts(p, h)
-    hit = shapes.nearest(distances) < _TOUCH
-    to_head = shapes.rotation(h["yaw"], h["pitch"], h["roll"])
+    distances, in_head, in_body = scene.parts(p, h)
+    hit = scene.nearest(distances) < _TOUCH
+    to_head = scene.rotation(h["yaw"], h["pitch"], h["roll"])
     ray = tuple(sum(to_head[j, i] * direction[j] for j in range(3)) for i in range(3))
     shade, occlusion = _enlarged(shade, size), _enlarged(occlusion, size)
 
@@ -168,7 +178,7 @@ def render(h: Head, size: int):
 
     surface = _kept(hit, painted)
     colour = _kept(hit, lit)
-    image = jnp.where(hit[..., None], colour, jnp.stack(_background(h, size), -1))
+    image = jnp.where(hit[..., None], colour, jnp.stack(background(h, size), -1))
     label = jnp.where(hit, surface.label, 0)
 
     of_head = jnp.isin(label, np.array(CELEBAMASK_HQ.depth_classes)) & (label != CLASS["mouth"])
@@ -177,7 +187,7 @@ def render(h: Head, size: int):
     scale = (-p[2] - low) / (high - low)
     depth = jnp.clip(jnp.round(1 + 254 * scale), 1, 255)
     return (
-        _photograph(image, h, size),
+        photograph(image, h, size),
         jnp.where(has_depth, depth, 0).astype(jnp.uint8),
         label.astype(jnp.uint8),
     )
@@ -234,100 +244,3 @@ def _lit(surface, normal, direction, shade, occlusion, h):
         room = h["ambient"] * h["ambient_colour"][i] * sky * (0.35 + 0.65 * occlusion)
         colours.append(albedo * (0.55 * (lamp + rim) + room) + 0.6 * shine * h["light_colour"][i])
     return colours
-
-
-def _background(h: Head, size: int):
-    """A gradient, rough or smooth, with coloured rectangles and ellipses before it."""
-    c = (jnp.arange(size, dtype=jnp.float32) + 0.5) / size
-    across, down = jnp.meshgrid(c, c)
-    turn = h["background_turn"]
-    slope = 0.5 + (across - 0.5) * jnp.cos(turn) + (down - 0.5) * jnp.sin(turn)
-    slope = smooth(-0.1, 1.1, slope)
-    one, other = h["background"]
-    colour = tuple(one[i] + slope * (other[i] - one[i]) for i in range(3))
-
-    def before(colour, shape):
-        x, y = across - shape["place"][0], down - shape["place"][1]
-        cos, sin = jnp.cos(shape["angle"]), jnp.sin(shape["angle"])
-        x, y = cos * x + sin * y, cos * y - sin * x
-        wide, tall = shape["size"]
-        box = jnp.maximum(jnp.abs(x) - wide, jnp.abs(y) - tall)
-        oval = (jnp.sqrt((x / wide) ** 2 + (y / tall) ** 2 + 1e-9) - 1) * jnp.minimum(wide, tall)
-        edge = jnp.where(shape["round"] > 0, oval, box)
-        cover = smooth(h["background_soft"], -h["background_soft"], edge) * shape["there"]
-        return mix(colour, shape["colour"], cover), None
-
-    names = ("place", "angle", "size", "round", "there", "colour")
-    things = {name: h[f"background_{name}"] for name in names}
-    colour, _ = jax.lax.scan(before, colour, things)
-    # Grains from coarse to fine, each of half the strength of the one before, or of the same.
-    sides = (4, 8, 16, 32)
-    key = jax.random.key(h["noise_seed"] + 1)
-    grains = jax.random.normal(key, (sum(side * side for side in sides), 3))
-    grains = 0.3 * grains + 0.7 * grains[:, :1]
-    rough, first = 0.0, 0
-    for n, side in enumerate(sides):
-        grid = grains[first : first + side * side].reshape(side, side, 3)
-        strength = 0.5 ** (n * (1 - h["background_fine"]))
-        rough += strength * jax.image.resize(grid, (size, size, 3), "linear")
-        first += side * side
-    rough = 1 + h["background_rough"] * rough
-    return [jnp.clip(colour[i] * rough[..., i], 0, 4) for i in range(3)]
-
-
-def _blurred(image, sigma):
-    """Gaussian blur of [s s 3] by products of matrices; `sigma` in pixels."""
-    c = jnp.arange(image.shape[0], dtype=jnp.float32)
-    kernel = jnp.exp(-0.5 * ((c[:, None] - c[None]) / sigma) ** 2)
-    kernel = kernel / kernel.sum(1, keepdims=True)
-    return jnp.einsum("ij,kl,jlc->ikc", kernel, kernel, image, precision="highest")
-
-
-_LUMA = np.float32([0.299, 0.587, 0.114])
-_TO_YCC = np.float32([_LUMA, (-0.1687, -0.3313, 0.5), (0.5, -0.4187, -0.0813)])
-_FROM_YCC = np.linalg.inv(_TO_YCC).astype(np.float32)
-_BLOCK = np.arange(8)
-_COSINES = np.cos((2 * _BLOCK[None] + 1) * _BLOCK[:, None] * np.pi / 16) / 2
-_COSINES[0] /= np.sqrt(2)
-_COSINES = _COSINES.astype(np.float32)
-
-
-def _through_jpeg(image, step):
-    """What rounding the cosine transform of blocks of 8 x 8 pixels does to sRGB [s s 3] in 0..1.
-
-    Args:
-        step: of the lowest frequencies; higher ones and colour are rounded more coarsely.
-    """
-    size = image.shape[0]
-    more = -size % 8
-    padded = jnp.pad(image, ((0, more), (0, more), (0, 0)), mode="edge")
-    ycc = jnp.matmul(padded, _TO_YCC.T, precision="highest")
-    blocks = ycc.reshape((size + more) // 8, 8, (size + more) // 8, 8, 3)
-    waves = jnp.einsum("ui,vj,aibjc->aubvc", _COSINES, _COSINES, blocks, precision="highest")
-    coarse = 1 + 0.5 * (_BLOCK[:, None] + _BLOCK[None])
-    steps = step * coarse[:, None, :, None] * np.float32([1, 2, 2])
-    waves = jnp.round(waves / steps) * steps
-    blocks = jnp.einsum("ui,vj,aubvc->aibjc", _COSINES, _COSINES, waves, precision="highest")
-    coded = jnp.matmul(blocks.reshape(ycc.shape), _FROM_YCC.T, precision="highest")
-    return coded[:size, :size]
-
-
-def _photograph(image, h: Head, size: int):
-    """Lens, tone curve, sRGB, sharpening, noise, JPEG; linear RGB [s s 3] to uint8."""
-    scale = size / 128
-    image = _blurred(image, h["blur"] * scale)
-    c = (jnp.arange(size, dtype=jnp.float32) + 0.5) / size * 2 - 1
-    dark = 1 - h["vignette"] * (c[:, None] ** 2 + c[None] ** 2)
-    image = jnp.clip(image, 0, None) * (h["exposure"] * dark)[..., None] * h["white"]
-    image = image * (1 + image / 4) / (1 + image)
-    low = 12.92 * image
-    image = jnp.where(image < 0.0031308, low, 1.055 * (image + 1e-9) ** (1 / 2.4) - 0.055)
-    grey = jnp.sum(image * _LUMA, -1, keepdims=True)
-    image = grey + h["saturation"] * (image - grey)
-    image = 0.45 + h["contrast"] * (image - 0.45)
-    soft = _blurred(image, 0.8 * scale)
-    image = image + h["sharpen"] * (image - soft)
-    noise = jax.random.normal(jax.random.key(h["noise_seed"]), image.shape)
-    image = jnp.clip(image + h["noise"] * noise, 0, 1)
-    coded = jax.lax.cond(h["jpeg"] > 0, lambda x: _through_jpeg(x, h["jpeg"]), lambda x: x, image)
-    return jnp.clip(jnp.round(255 * coded), 0, 255).astype(jnp.uint8)
