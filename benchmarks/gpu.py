@@ -5,9 +5,9 @@
     python -m benchmarks.gpu --parts ours-16 compiled-16
 
 The parts are, in this order: the card's measured rates; the terms and gradients of the step
-against those of the CPU; the joint step at 448 px in bfloat16 with 16 and with 64 images, ours,
-by torch.compile and in eager PyTorch; evaluation and prediction; and the renderer of heads. Each
-runs in a process of its own, so that no two hold the card's memory at once, and is skipped where
+against those of the CPU; the joint step at 448 px in bfloat16 with 16 and with 64 images, ours
+and by torch.compile; the renderer of heads; evaluation and prediction; and the step in eager
+PyTorch. Each runs in a process of its own, so that no two hold the card's memory at once, and is skipped where
 the time that it may take is longer than what is left of --budget. What fails says why, and the
 rest goes on. Results are printed at once and written to OUT/gpu.json after each part; OUT is
 --out, or $OUT, or runs/gpu.
@@ -231,10 +231,10 @@ PARTS: Mapping[str, Part] = {
     **steps_of("compiled", 16, 120),
     **steps_of("ours", 64, 120),
     **steps_of("compiled", 64, 120),
+    "heads": Part(120, heads),
+    "inference": Part(80, inference),
     **steps_of("eager", 16, 40),
     **steps_of("eager", 64, 40),
-    "inference": Part(80, inference),
-    "heads": Part(150, heads),
 }
 
 
