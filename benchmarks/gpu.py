@@ -7,10 +7,10 @@
 The parts are, in this order: the card's measured rates; the terms and gradients of the step
 against those of the CPU; the joint step at 448 px in bfloat16 with 16 and with 64 images, ours
 and by torch.compile; the renderer of heads; evaluation and prediction; and the step in eager
-PyTorch. Each runs in a process of its own, so that no two hold the card's memory at once, and is skipped where
-the time that it may take is longer than what is left of --budget. What fails says why, and the
-rest goes on. Results are printed at once and written to OUT/gpu.json after each part; OUT is
---out, or $OUT, or runs/gpu.
+PyTorch. Each runs in a process of its own, so that no two hold the card's memory at once, and is
+skipped where the time that it may take is longer than what is left of --budget. What fails says
+why, and the rest goes on. Results are printed at once and written to OUT/gpu.json after each
+part; OUT is --out, or $OUT, or runs/gpu.
 
 In the trial torch.compile captures the program and generates no code (its backend aot_eager),
 since that takes minutes on a CPU.

@@ -1,6 +1,6 @@
 """An RGB parser at 128 px on heads that are rendered while it trains: it needs no data.
 
-The first part of the recipe of the shipped networks; `heads_256` goes on from it.
+It is for two CPU cores, which need half an hour; `heads_system` is the whole for a GPU.
 """
 
 from faceparse_jax.configs import base, recipes

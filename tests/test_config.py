@@ -18,7 +18,6 @@ from faceparse_jax.configs import (
     celebamask_hq_d,
     celebamask_hq_d_128,
     heads,
-    heads_256,
     heads_system,
     helen_d,
     helen_d_128,
@@ -83,7 +82,6 @@ def test_a_key_that_nothing_reads_is_noticed(key):
         celebamask_hq_d,
         celebamask_hq_d_128,
         heads,
-        heads_256,
         heads_system,
         helen_d,
         helen_d_128,
@@ -95,8 +93,7 @@ def test_a_key_that_nothing_reads_is_noticed(key):
 def test_every_shipped_config_runs(module):
     config = parse(module.get_config())
     system = build(config, 19)
-    alone = module in (heads, heads_256)  # the first parts of a recipe that heads_system ends
-    networks = ("rgb",) if alone else ("rgb", "depth", "translator")
+    networks = ("rgb",) if module is heads else ("rgb", "depth", "translator")
     assert system.networks() == networks
     assert optim.build(config, system).rates.keys() == set(networks)
     assert augment.build(config, labels.CELEBAMASK_HQ).crop == config.augment.crop

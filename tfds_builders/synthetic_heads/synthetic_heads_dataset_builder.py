@@ -35,6 +35,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version(heads.VERSION)
     RELEASE_NOTES = {  # noqa: RUF012, the name and type are TFDS's
+        "2.1.0": "Teeth that shine, redder lips, plain and dark clothes, smoother hair.",
         "2.0.1": "Hair that is swept to one side covers the brow.",
         "2.0.0": "Closer to photographs (docs/heads.md); a lens is labelled as glasses.",
         "1.0.0": "First release.",

@@ -11,7 +11,7 @@ from faceparse_jax.data.synthetic.shapes import Point, capsule, carve, ellipsoid
 def seam(x, h):
     """Height of the line between the lips."""
     t = x / h["mouth_width"]
-    return -0.61 + h["smile"] * (1.6 * t * t - 0.6)
+    return -0.60 + h["smile"] * (1.6 * t * t - 0.6)
 
 
 def opening(x, h):
@@ -63,7 +63,7 @@ def head(p: Point, h):
     gap = ellipsoid(
         q,
         (0.0, line - 0.2 * h["mouth_open"], 0.76),
-        (0.8 * width, 0.5 * h["mouth_open"] + 1e-3, 0.2),
+        (0.8 * width, 0.5 * h["mouth_open"] + 1e-3, 0.2 - 0.1 * h["grin"]),
     )
     return jnp.where(h["mouth_open"] > 0.02, carve(d, gap, 0.02), d) * 0.85
 

@@ -21,7 +21,7 @@ from faceparse_jax.data.synthetic.identity import sample_head
 from faceparse_jax.data.synthetic.render import check_size, render, render_head
 from faceparse_jax.runtime import forms
 
-VERSION = "2.0.1"
+VERSION = "2.1.0"
 """Of the renderer: another version gives other pictures for a key."""
 
 HELD_OUT = {"validation": range(500_000, 500_200), "test": range(600_000, 600_200)}

@@ -84,9 +84,9 @@ def sample_head(key: int) -> Head:
 def _bones(person: Person, r: np.random.Generator) -> Head:
     """Sizes of the skull and of the parts of the face; see `body.head`."""
     h: Head = {}
-    h["face_width"] = near(r, 1.0, 0.05)
+    h["face_width"] = near(r, 1.015, 0.05)
     h["face_length"] = near(r, 1.0 if person.adult else 0.92, 0.04)
-    h["jaw_width"] = near(r, 1.06 if person.masculine else 0.93, 0.06)
+    h["jaw_width"] = near(r, 1.15 if person.masculine else 1.02, 0.06)
     h["chin"] = near(r, 0.18 if person.masculine else 0.15, 0.015)
     h["cheek"] = near(r, 0.22, 0.02)
     h["brow_ridge"] = near(r, 0.10 if person.masculine else 0.075, 0.01)
@@ -95,8 +95,8 @@ def _bones(person: Person, r: np.random.Generator) -> Head:
     h["nose_tip"] = near(r, 0.100, 0.010)
     h["nose_out"] = near(r, 1.00, 0.035)
     h["nose_width"] = near(r, 0.115, 0.015)
-    h["eye_apart"] = near(r, 0.305, 0.013)
-    h["eye_width"] = near(r, 0.124, 0.009)
+    h["eye_apart"] = near(r, 0.296, 0.013)
+    h["eye_width"] = near(r, 0.119, 0.009)
     h["eye_slant"] = near(r, 0.03, 0.06)
     h["ear_size"] = near(r, 1.0, 0.10)
     h["ear_out"] = near(r, 0.0, 0.02)
@@ -110,15 +110,16 @@ def _expression(r: np.random.Generator) -> Head:
     mood = r.random()
     grin = mood < 0.45  # with teeth
     if grin:
-        h["smile"], h["mouth_open"] = near(r, 0.036, 0.014), r.uniform(0.06, 0.16)
+        h["smile"], h["mouth_open"] = near(r, 0.026, 0.011), r.uniform(0.07, 0.20)
     else:
-        h["smile"] = near(r, 0.02, 0.022) if mood < 0.85 else near(r, -0.01, 0.012)
+        h["smile"] = near(r, 0.015, 0.016) if mood < 0.85 else near(r, -0.01, 0.012)
         h["mouth_open"] = r.uniform(0.03, 0.18) if r.random() < 0.30 else 0.0
     h["grin"] = float(grin)
-    h["mouth_width"] = near(r, 0.240, 0.020) * (1 + 4.5 * max(h["smile"], 0))
-    h["teeth"] = r.uniform(0.05, 0.13) if grin else r.uniform(0.0, 0.05)
-    h["upper_lip"] = near(r, 0.043, 0.012)
-    h["lower_lip"] = near(r, 0.068, 0.015)
+    h["mouth_width"] = near(r, 0.240, 0.020) * (1 + 6.5 * max(h["smile"], 0))
+    # A grin shows teeth in most of the gap, and stretches the lips.
+    h["teeth"] = h["mouth_open"] * r.uniform(0.55, 1.1) if grin else r.uniform(0.0, 0.05)
+    h["upper_lip"] = near(r, 0.043, 0.012) * (0.75 if grin else 1)
+    h["lower_lip"] = near(r, 0.071, 0.015)
     h["eye_open"] = near(r, 0.053, 0.009) * (0.82 if grin else 1) if r.random() < 0.96 else 0.012
     h["gaze"] = r.uniform(-0.04, 0.04, 2) * [1, 0.5]
     h["brow_raise"] = near(r, 0.0, 0.02)
@@ -130,14 +131,14 @@ def _colours(person: Person, skin: np.ndarray, r: np.random.Generator) -> Head:
     h: Head = {}
     h["skin"] = skin * r.uniform(0.93, 1.07, 3)
     dark = person.tone > 2.2
-    grey = person.age > 0.75
+    grey = person.age > 0.88
     choice = r.choice([7, 8]) if grey else r.choice(3 if dark else 7)
     h["hair_colour"] = _HAIR[choice] * r.uniform(0.8, 1.2)
     brow = h["hair_colour"] if choice != 8 else _HAIR[7]
     h["brow_colour"] = np.minimum(brow * 0.8, skin * 0.55)
     h["iris"] = _IRIS[r.choice(2 if dark else 5)] * r.uniform(0.8, 1.2)
-    made_up = (not person.masculine) and r.random() < 0.5
-    natural = skin * [0.80, 0.50, 0.50]
+    made_up = (not person.masculine) and r.random() < 0.6
+    natural = skin * r.uniform([0.62, 0.28, 0.32], [0.90, 0.50, 0.55])
     paint = np.array([(0.45, 0.02, 0.04), (0.50, 0.10, 0.14), (0.30, 0.03, 0.08)])[r.choice(3)]
     h["lip_colour"] = 0.35 * natural + 0.65 * paint if made_up else natural
     h["blush"] = r.uniform(0.05, 0.25) + 0.15 * made_up
@@ -148,8 +149,8 @@ def _colours(person: Person, skin: np.ndarray, r: np.random.Generator) -> Head:
     h["wrinkles"] = max(person.age - 0.45, 0) * 1.6
     h["freckles"] = chance(r, 0.15) * (person.tone < 1.5)
     h["brow_thick"] = near(r, 0.038 if person.masculine else 0.027, 0.008)
-    h["brow_arch"] = near(r, 0.045, 0.020)
-    h["brow_width"] = near(r, 0.205, 0.022)
+    h["brow_arch"] = near(r, 0.055, 0.022)
+    h["brow_width"] = near(r, 0.225, 0.025)
     h["brow_dense"] = r.uniform(0.45, 0.95)
     h["shadow_colour"] = skin * r.uniform(0.2, 0.9, 3)
     h["eye_shadow"] = r.uniform(0.2, 0.9) if made_up and r.random() < 0.7 else 0.0
@@ -163,9 +164,9 @@ def _colours(person: Person, skin: np.ndarray, r: np.random.Generator) -> Head:
 def _style(person: Person, r: np.random.Generator) -> str:
     """One of `HAIR_STYLES`."""
     weights = (
-        [0.08, 0.11, 0.42, 0.17, 0.05, 0.08, 0.02, 0.05, 0.02]
+        [0.07, 0.10, 0.42, 0.16, 0.06, 0.10, 0.02, 0.05, 0.02]
         if person.masculine
-        else [0.01, 0.0, 0.06, 0.03, 0.18, 0.48, 0.12, 0.05, 0.07]
+        else [0.01, 0.0, 0.05, 0.02, 0.16, 0.54, 0.11, 0.04, 0.07]
     )
     return HAIR_STYLES[r.choice(len(HAIR_STYLES), p=np.array(weights) / sum(weights))]
 
@@ -176,11 +177,11 @@ def _worn(person: Person, style: str, r: np.random.Generator) -> Head:
     h["hat"] = chance(r, 0.10) * r.choice([1.0, 2.0, 3.0])  # 0 none, beanie, cap, wide brim
     if style == "afro":
         h["hat"] = 0.0
-    h["hat_colour"] = r.uniform(0.02, 0.6, 3)
+    h["hat_colour"] = _fabric(r)
     h["hat_low"] = r.uniform(0.27, 0.55)
     h["hat_tall"] = r.uniform(0.0, 0.25)
     glasses = r.random()
-    h["glasses"] = 0.0 if glasses > 0.16 else 1.0
+    h["glasses"] = 0.0 if glasses > 0.13 else 1.0
     h["sunglasses"] = 1.0 if glasses < 0.04 else 0.0
     h["lens_width"] = r.uniform(0.19, 0.23)
     h["lens_height"] = r.uniform(0.12, 0.19)
@@ -192,8 +193,8 @@ def _worn(person: Person, style: str, r: np.random.Generator) -> Head:
     h["frame_colour"] = np.array([(0.01, 0.01, 0.01), (0.08, 0.03, 0.015), (0.35, 0.30, 0.2)])[
         r.choice(3)
     ]
-    h["earrings"] = chance(r, 0.45 if not person.masculine else 0.06)
-    h["earring_size"] = r.uniform(0.04, 0.12)
+    h["earrings"] = chance(r, 0.65 if not person.masculine else 0.08)
+    h["earring_size"] = r.uniform(0.04, 0.15)
     h["earring_drop"] = r.uniform(0.0, 0.35)
     h["earring_hoop"] = chance(r, 0.35)
     h["necklace"] = chance(r, 0.25 if not person.masculine else 0.08)
@@ -206,25 +207,35 @@ def _worn(person: Person, style: str, r: np.random.Generator) -> Head:
 def _clothes(person: Person, r: np.random.Generator) -> Head:
     """Clothes and shoulders; see `worn.cloth`."""
     h: Head = {}
-    h["cloth_colour"] = (
-        r.uniform(0.01, 0.75, 3) if r.random() < 0.6 else np.full(3, r.uniform(0.01, 0.8))
-    )
-    h["cloth_second"] = r.uniform(0.01, 0.8, 3)
-    h["cloth_pattern"] = r.choice([0.0, 0.0, 1.0, 2.0])
+    h["cloth_colour"] = _fabric(r)
+    h["cloth_second"] = _fabric(r)
+    h["cloth_pattern"] = r.choice([0.0, 0.0, 0.0, 0.0, 1.0, 2.0])
     neckline = r.random()
-    h["neckline"] = r.uniform(-1.70, -1.25)
-    if neckline < 0.10:
-        h["neckline"] = r.uniform(-1.25, -1.05)  # a high collar
+    h["neckline"] = r.uniform(-1.65, -1.25)
+    if neckline < 0.12:
+        h["neckline"] = r.uniform(-1.20, -1.0)  # a high collar
     elif neckline < (0.15 if person.masculine else 0.35):
         h["neckline"] = r.uniform(-2.3, -1.7)  # bare shoulders
-    h["v_neck"] = chance(r, 0.5) * r.uniform(0.15, 0.7)
+    h["v_neck"] = chance(r, 0.75) * r.uniform(0.2, 1.0)
     h["collar"] = chance(r, 0.45) * r.uniform(0.02, 0.10)
     h["lapel"] = chance(r, 0.35) * r.uniform(0.15, 0.5)
-    h["lapel_colour"] = r.uniform(0.01, 0.8, 3) if r.random() < 0.5 else np.full(3, 0.75)
+    h["lapel_colour"] = _fabric(r) if r.random() < 0.5 else np.full(3, 0.75)
     h["fold"] = r.uniform(0.005, 0.03)
     h["shoulder"] = near(r, 1.55 if person.masculine else 1.32, 0.10)
-    h["shoulder_up"] = near(r, 0.12, 0.07)
+    h["shoulder_up"] = near(r, 0.16, 0.08)
     return h
+
+
+def _fabric(r: np.random.Generator) -> np.ndarray:
+    """A colour of cloth, linear RGB [3]: often black or nearly so, white, or of little colour."""
+    kind = r.random()
+    if kind < 0.35:
+        return r.uniform(0.004, 0.05) * r.uniform(0.8, 1.2, 3)
+    if kind < 0.50:
+        return r.uniform(0.5, 0.85) * r.uniform(0.93, 1.07, 3)
+    if kind < 0.70:
+        return r.uniform(0.02, 0.35) * r.uniform(0.7, 1.3, 3)
+    return r.uniform(0.01, 0.75, 3)
 
 
 def _hair(style: str, r: np.random.Generator) -> Head:
@@ -232,7 +243,7 @@ def _hair(style: str, r: np.random.Generator) -> Head:
     h = {
         "hair": 0.0 if style == "bald" else 1.0,
         "hair_thick": r.uniform(0.05, 0.14),
-        "hairline": r.uniform(0.56, 0.72),
+        "hairline": r.uniform(0.58, 0.84),
         "hair_temple": r.uniform(0.15, 0.35),
         "hair_part": r.uniform(-0.3, 0.3),
         "hair_sweep": np.zeros(2),
@@ -240,7 +251,7 @@ def _hair(style: str, r: np.random.Generator) -> Head:
         "hair_locks": np.zeros(2),
         "hair_lock_thick": r.uniform(0.12, 0.24),
         "hair_sheet": r.uniform(0.02, 0.06),
-        "hair_wave": r.uniform(0.005, 0.045),
+        "hair_wave": r.uniform(0.003, 0.030),
         "hair_strand": r.uniform(0.0, 0.010),
         "hair_fine": r.uniform(25, 70),
         "hair_gloss": r.uniform(0.1, 0.6),
@@ -250,7 +261,7 @@ def _hair(style: str, r: np.random.Generator) -> Head:
         "hair_length": 0.0,
         "hair_volume": 0.0,
         "bun": 0.0,
-        "curl": r.uniform(0.0, 0.5),
+        "curl": r.uniform(0.0, 0.5) * chance(r, 0.4),
     }
     if style == "receding":
         h |= {"hairline": r.uniform(0.85, 0.98), "hair_thick": 0.03, "hair_temple": 0.1}
@@ -269,8 +280,8 @@ def _hair(style: str, r: np.random.Generator) -> Head:
             "hair_length": length,
             "hair_low": -length,
             "hair_side": r.uniform(-0.05, 0.35),
-            "hair_thick": r.uniform(0.10, 0.28),
-            "hair_volume": r.uniform(0.0, 0.40),
+            "hair_thick": r.uniform(0.12, 0.34),
+            "hair_volume": r.uniform(0.05, 0.55),
             "hair_locks": (r.random(2) < (0.65 if length > 1 else 0.3)).astype(float),
         }
         falls = r.random()

@@ -142,8 +142,8 @@ def _skin(face, p, d, h) -> Surface:
 
 
 def _brows(s: Surface, face, left, h) -> Surface:
-    u = (face.m - h["eye_apart"] - 0.015) / h["brow_width"]
-    middle = 0.130 + h["brow_raise"] + h["brow_arch"] * (1 - (u - 0.05) ** 2)
+    u = (face.m - h["eye_apart"] - 0.03) / h["brow_width"]
+    middle = 0.120 + h["brow_raise"] + h["brow_arch"] * (1 - (u - 0.05) ** 2)
     middle += 0.1 * h["eye_slant"] * u
     half = h["brow_thick"] * (1.15 - 0.5 * jnp.clip(u, -1, 1)) * jnp.clip(1 - u**4, 0, 1)
     off = face.y - middle
@@ -192,7 +192,8 @@ def _mouth(s: Surface, face, h) -> Surface:
     albedo = choose(upper | lower, lips, s.albedo)
     closed = bump(face.y, line, 0.010) * here * ~is_open * jnp.clip(3 * taper, 0, 1)
     albedo = scaled(albedo, 1 - 0.75 * closed)
-    tooth = 0.62 + 0.08 * jnp.abs(sine(45 * face.x)) - 0.25 * jnp.clip(face.m / width, 0, 1)
+    # Light hardly reaches into the geometry's gap, so the teeth are painted brighter than white.
+    tooth = 1.25 + 0.15 * jnp.abs(sine(45 * face.x)) - 0.5 * jnp.clip(face.m / width, 0, 1)
     teeth = (face.y > upper_edge - h["teeth"]) & (face.m < 0.8 * width)
     inside = choose(teeth, (tooth, 0.95 * tooth, 0.87 * tooth), (0.09, 0.018, 0.018))
     albedo = choose(inner, inside, albedo)
@@ -276,11 +277,11 @@ def _things(s: Surface, d, p, body, ray, left, h) -> Surface:
     s = put(s, is_ear, jnp.where(left, CLASS["l_ear"], CLASS["r_ear"]), red, 0.08)
 
     angle = jnp.arctan2(x, z + 0.2)
-    falling = 34 * angle + 2.5 * noise((x, 0.6 * y, z), seed, 2)
-    growing = 30 * angle + 14 * y + 5 * noise(p, seed, 3)
+    falling = 80 * angle + 5 * noise((x, 0.6 * y, z), seed, 2)
+    growing = 65 * angle + 25 * y + 7 * noise(p, seed, 3)
     flow = jnp.where(h["hair_length"] > 0, falling, growing)
-    strands = 0.64 + 0.22 * sine(flow) + 0.14 * sine(2.7 * flow + 3 * noise(p, seed, 9))
-    strands += 0.10 * noise(p, seed, 57, 2) + 0.18 * noise((x, 0.3 * y, z), seed, 7)
+    strands = 0.64 + 0.14 * sine(flow) + 0.12 * sine(2.7 * flow + 3 * noise(p, seed, 9))
+    strands += 0.10 * noise(p, seed, 57, 2) + 0.22 * noise((x, 0.3 * y, z), seed, 7)
     curls = 0.7 + 0.5 * noise(p, seed, 16)
     strands = jnp.clip(strands + h["curl"] * (curls - strands), 0.2, 1.5)
 

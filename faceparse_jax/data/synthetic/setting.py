@@ -26,7 +26,7 @@ def _pose(r: np.random.Generator) -> Head:
     h["distance"] = r.uniform(4.5, 11.0)
     # Half of the picture's height at the head: near the benchmark's portraits, or anywhere.
     portrait = r.random() < 0.85
-    h["frame_half"] = near(r, 1.23, 0.08) if portrait else np.exp(r.uniform(np.log(0.8), np.log(3)))
+    h["frame_half"] = near(r, 1.28, 0.08) if portrait else np.exp(r.uniform(np.log(0.8), np.log(3)))
     loose = 0.04 if portrait else 0.3
     h["eyes_at"] = np.array([r.normal(0, loose), 0.044 + r.normal(0, loose)])  # -1 to 1, upwards
     return h
