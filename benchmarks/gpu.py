@@ -226,7 +226,7 @@ def steps_of(program: str, batch: int, most: float) -> dict[str, Part]:
 # What matters most comes first, since a budget may leave out the last ones.
 PARTS: Mapping[str, Part] = {
     "card": Part(40, card),
-    "against-cpu": Part(120, against_cpu),
+    "against-cpu": Part(200, against_cpu),
     **steps_of("ours", 16, 120),
     **steps_of("compiled", 16, 120),
     **steps_of("ours", 64, 120),
