@@ -96,6 +96,11 @@ def _sees_translated(terms: Collection[str]) -> bool:
     return "translator" in needed(terms) and not {"e2e", "mutual"}.isdisjoint(terms)
 
 
+def translator_levels(crop: int, size: int) -> int:
+    """The U-Net's levels: it must fit the crop that it trains on and the size it predicts at."""
+    return min(unet_levels(crop), unet_levels(size))
+
+
 def build(config: Config, num_classes: int) -> System:
     """The networks that the terms of a config need.
 
@@ -109,8 +114,7 @@ def build(config: Config, num_classes: int) -> System:
     def parser():
         return BiSeNet(num_classes, model.backbone, model.width, dtype=dtype)
 
-    # The U-Net must fit the crop that it trains on and the size that it predicts at.
-    levels = min(unet_levels(config.augment.crop), unet_levels(config.data.size))
+    levels = translator_levels(config.augment.crop, config.data.size)
     if "translator" in names and levels < 2:
         raise InputError(
             "config.augment.crop and config.data.size",

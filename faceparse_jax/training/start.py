@@ -17,7 +17,7 @@ from faceparse_jax.config import HEADS, Config
 from faceparse_jax.errors import InputError
 from faceparse_jax.labels import Scheme, conversion
 from faceparse_jax.models.routes import TRANSLATED
-from faceparse_jax.models.system import System
+from faceparse_jax.models.system import System, translator_levels
 from faceparse_jax.runtime import records
 from faceparse_jax.runtime.sharding import is_lead
 
@@ -149,9 +149,12 @@ def _check_form(
             "name other networks, or leave model.init out",
         )
     keys = [f"model.{key}" for key in dict.fromkeys(key for name in names for key in _FORM[name])]
-    if "translator" in names and source.system.translator.levels != system.translator.levels:
-        keys += ["data.size", "augment.crop"]
     its, own = (records.flat(of.to_dict()) for of in (source.config, config))
+    if "translator" in names and source.system.translator.levels != system.translator.levels:
+        # A crop of this config's size is nearer to what is wanted than the other config's.
+        if crop := _crop_of(config, source.system.translator.levels):
+            its["augment.crop"] = crop
+        keys += ["augment.crop"] if crop else ["data.size", "augment.crop"]
     if other := [f"{key}={its[key]}" for key in keys if its[key] != own[key]]:
         raise InputError(
             what,
@@ -166,6 +169,13 @@ def _check_form(
             f"classes that become those of {scheme.name} by merging",
             "name networks of finer classes, or leave model.init out",
         )
+
+
+def _crop_of(config: Config, levels: int) -> int:
+    """The largest crop, up to the config's, at which a translator has these levels; 0 for none."""
+    sides = range(config.augment.crop, 0, -1)
+    fit = (side for side in sides if translator_levels(side, config.data.size) == levels)
+    return next(fit, 0)
 
 
 def _translator_form(of: Trained | TrainState) -> PyTree:

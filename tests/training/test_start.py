@@ -189,10 +189,23 @@ def test_another_form_is_refused_with_the_keys_to_set(heads, keys, says):
         started(CELEBAMASK_HQ, model={"init": str(heads), **keys})
 
 
-def test_a_translator_of_other_levels_is_refused(heads):
-    says = "next: set --config.augment.crop=64$"
+@pytest.mark.parametrize(
+    ("size", "crop", "says"),
+    [
+        (64, 48, "next: set --config.augment.crop=64$"),
+        (128, 112, "next: set --config.augment.crop=64$"),
+        (96, 96, "next: set --config.data.size=64 --config.augment.crop=64$"),
+    ],
+)
+def test_a_translator_of_other_levels_is_refused(heads, size, crop, says):
+    """Its 6 levels need sides that divide by 64; a crop of the config's own size comes first."""
     with pytest.raises(InputError, match=says):
-        started(CELEBAMASK_HQ, model={"init": str(heads)}, augment={"crop": 48})
+        started(
+            CELEBAMASK_HQ,
+            model={"init": str(heads)},
+            data={"size": size},
+            augment={"crop": crop},
+        )
 
 
 def test_finer_classes_and_no_network_are_refused(tmp_path):
