@@ -100,15 +100,17 @@ demo() {
   install
   say_and_run "$python" -m tfds_builders.build --name synthetic_heads --config demo --data_dir "$out/data"
   say_and_run "$python" -m faceparse_jax.main --config configs/synthetic_heads.py \
-    --workdir "$out/run" --config.data.data_dir="$out/data"
+    --workdir "$out/run" --config.data.data_dir="$out/data" --config.model.init=heads
   say_and_run "$python" -m faceparse_jax.main --mode evaluate --workdir "$out/run"
   say_and_run "$python" -m faceparse_jax.data.synthetic.export --out "$out/heads" --count 4
   say_and_run "$python" -m faceparse_jax.main --mode predict --workdir "$out/run" \
     --image "$out/heads/images" --out "$out/parsed"
+  say_and_run "$python" -m faceparse_jax.main --mode predict --image docs/portraits --out "$out/portraits"
   cp "$out/run/evaluation/test_best.png" "$out/contact_sheet.png"
   cat <<EOF
 
 Held-out heads, parsed:  $out/contact_sheet.png
+Two portraits, parsed:   $out/portraits/hopper_overlay.png and collins_overlay.png
 Predicted files:         $out/parsed
 Scores:                  $out/run/evaluation/test_best.json
 Training log:            $out/run/metrics.jsonl and $out/run/tensorboard

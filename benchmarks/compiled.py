@@ -1,7 +1,8 @@
-"""What the compiled programs cost on TPUs, without a TPU: libtpu compiles for machines elsewhere.
+"""What the compiled programs cost on TPUs and GPUs, without one: XLA compiles for other machines.
 
     python -m benchmarks.compiled --topology v5e:2x2
     python -m benchmarks.compiled --topology v6e:2x4 --programs step --rows 32
+    python -m benchmarks.compiled --topology h200 --programs step --rows 16
 
 The programs are the training step of the full system at full size, the counting of evaluation and
 prediction, in bfloat16 and with so many rows a device. Prints for each of them the seconds of
@@ -13,13 +14,16 @@ JAX_EXEC_TIME_OPTIMIZATION_EFFORT=-1 compiles in a tenth of the time: XLA then k
 the chip's own memory beyond an instruction.
 
 libtpu, 1 GB, is installed into a folder of its own, .venv-libtpu or $LIBTPU, in the version that
-this JAX asks for.
+this JAX asks for. So is JAX's plugin for NVIDIA GPUs with CUDA, 5 GB, into .venv-cuda or $CUDA.
+For a GPU nothing is tuned by trial, XLA does not count the arithmetic of libraries, and h200:8 is
+eight of them.
 """
 
 import argparse
 import collections
 import functools
 import importlib.metadata
+import math
 import os
 import pathlib
 import re
@@ -31,21 +35,26 @@ ROOT = pathlib.Path(__file__).parents[1]
 PROGRAMS = ("step", "evaluation", "prediction")
 
 
-def find_libtpu() -> pathlib.Path:
-    """The folder of libtpu, which is installed where it is missing."""
-    folder = pathlib.Path(os.environ.get("LIBTPU", ROOT / ".venv-libtpu"))
-    library = folder / "libtpu" / "libtpu.so"
-    if not library.exists():
-        asked = [name for name in importlib.metadata.requires("jax") if name.startswith("libtpu")]
-        wanted = asked[0].partition(";")[0]
+def find(package: str, variable: str, there: str, *options: str) -> pathlib.Path:
+    """The folder of a package that JAX asks for, which is installed where it is missing.
+
+    Args:
+        package: as JAX's own requirements name it.
+        variable: of the environment, which names the folder in place of .venv-NAME.
+        there: a path in the folder that shows that it is installed.
+    """
+    folder = pathlib.Path(os.environ.get(variable, ROOT / f".venv-{variable.lower()}"))
+    if not (folder / there).exists():
+        asked = [name for name in importlib.metadata.requires("jax") if name.startswith(package)]
+        wanted = asked[0].partition(";")[0].strip()
         print(f"installing {wanted} into {folder} (some minutes)", file=sys.stderr)
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", *options]
         if subprocess.run([*pip, "--target", str(folder), wanted]).returncode:
             sys.exit(
-                f"error: {folder}: found no libtpu and pip failed, expected {wanted}; next: "
-                "install it elsewhere with pip install --target FOLDER, and set LIBTPU=FOLDER"
+                f"error: {folder}: found no {package} and pip failed, expected {wanted}; next: "
+                f"install it elsewhere with pip install --target FOLDER, and set {variable}=FOLDER"
             )
-    return library
+    return folder
 
 
 # They are read when JAX starts, and keep libtpu from asking for the machine that it is on.
@@ -75,15 +84,46 @@ from faceparse_jax.runtime.forms import forms_for
 from faceparse_jax.training import optim, step
 from faceparse_jax.training.setup import init_state
 
+# What CUDA tells of these cards, in the form of XLA's stream_executor/device_description.proto.
+_GPU = """
+gpu_device_info {
+  threads_per_block_limit: 1024 threads_per_warp: 32 threads_per_core_limit: 2048
+  shared_memory_per_block: 49152 shared_memory_per_core: 233472
+  shared_memory_per_block_optin: 232448 core_count: 132 fpus_per_core: 128
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  registers_per_core_limit: 65536 registers_per_block_limit: 65536
+  cuda_compute_capability { major: 9 } clock_rate_ghz: 1.98 %s
+}
+platform_name: "CUDA" device_description_str: "NVIDIA %s"
+dnn_version_info { major: 9 minor: 12 }
+"""
+GPUS = {
+    "h100": "memory_bandwidth: 3352000000000 l2_cache_size: 52428800 "
+    "device_memory_size: 84978434048",
+    "h200": "memory_bandwidth: 4800000000000 l2_cache_size: 62914560 "
+    "device_memory_size: 150754820096",
+}
+
 
 def topology_mesh(name: str) -> Mesh:
     """A mesh over the devices of a topology, as training has it."""
+    card, _, count = name.partition(":")
+    if card in GPUS:
+        sys.path.append(str(find("jax-cuda13-plugin", "CUDA", "jax_plugins")))
+        topology = topologies.get_topology_desc(
+            platform="cuda",
+            topology=f"1x1x{count or 1}",
+            target_config=_GPU % (GPUS[card], card.upper()),
+        )
+        return Mesh(np.array(topology.devices), ("data",))
+    library = find("libtpu", "LIBTPU", "libtpu/libtpu.so", "--no-deps") / "libtpu" / "libtpu.so"
+    os.environ["TPU_LIBRARY_PATH"] = str(library)
     try:
         topology = topologies.get_topology_desc(platform="tpu", topology_name=name)
     except Exception as error:  # libtpu's own words for what it does not know
         sys.exit(
             f"error: --topology {name}: found {str(error).splitlines()[0]}, expected a topology "
-            "that libtpu knows; next: try v5e:2x2, v5p:2x2x1 or v6e:2x2"
+            f"that libtpu knows, {' or '.join(GPUS)}; next: try v5e:2x2, v6e:2x2 or h100:8"
         )
     return Mesh(np.array(topology.devices), ("data",))
 
@@ -109,11 +149,12 @@ def lowered(program: str, mesh: Mesh, rows: int, size: int, crop: int, dtype: st
     }
     arrays = {name: jax.ShapeDtypeStruct(*shape) for name, shape in shapes.items()}
     whole, split = sharding.replicated(mesh), sharding.by_row(mesh)
+    platforms = (mesh.devices.flat[0].platform.replace("gpu", "cuda"),)
     if program == "step":
         del arrays["mask"]
         function = step.jitted(config, CELEBAMASK_HQ, networks, optimizer, mesh)
         key = jax.eval_shape(lambda: jax.random.key(0))
-        return function.trace(state, arrays, key).lower(lowering_platforms=("tpu",))
+        return function.trace(state, arrays, key).lower(lowering_platforms=platforms)
     variables = jax.eval_shape(lambda: inference_variables(state.params, state.batch_stats))
     if program == "evaluation":
         function = counting.make_eval_step(networks, Scoring(CELEBAMASK_HQ.num_classes), mesh)
@@ -124,7 +165,7 @@ def lowered(program: str, mesh: Mesh, rows: int, size: int, crop: int, dtype: st
             in_shardings=(whole, split),
             out_shardings=split,
         )
-    return function.trace(variables, arrays).lower(lowering_platforms=("tpu",))
+    return function.trace(variables, arrays).lower(lowering_platforms=platforms)
 
 
 def collectives(text: str) -> str:
@@ -226,7 +267,6 @@ def main() -> None:
     parser.add_argument("--shown", type=int, default=10, help="lines of source")
     parser.add_argument("--text", type=pathlib.Path, help="a folder for the programs' text")
     args = parser.parse_args()
-    os.environ["TPU_LIBRARY_PATH"] = str(find_libtpu())
     mesh = topology_mesh(args.topology)
     kind = mesh.devices.flat[0].device_kind
     effort = jax.config.jax_exec_time_optimization_effort
@@ -239,13 +279,13 @@ def main() -> None:
     largest = {}
     for program in args.programs:
         start = time.perf_counter()
-        with forms_for("tpu"):
+        with forms_for(mesh.devices.flat[0].platform.replace("cuda", "gpu")):
             low = lowered(program, mesh, args.rows, args.size, args.crop, args.dtype)
         traced = time.perf_counter()
         compiled = low.compile()
         done = time.perf_counter()
         cost, memory, text = (
-            compiled.cost_analysis(),
+            compiled.cost_analysis() or {},  # None for a GPU with JAX 0.10
             compiled.memory_analysis(),
             compiled.as_text(),
         )
@@ -253,8 +293,10 @@ def main() -> None:
             args.text.mkdir(parents=True, exist_ok=True)
             (args.text / f"{program}.hlo").write_text(text)
         rows.append((
-            program, f"{traced - start:.0f}", f"{done - traced:.0f}", f"{cost['flops'] / 1e12:.2f}",
-            f"{cost['bytes accessed'] / 1e9:.1f}", f"{memory.temp_size_in_bytes / 2**30:.2f}",
+            program, f"{traced - start:.0f}", f"{done - traced:.0f}",
+            f"{cost.get('flops', math.nan) / 1e12:.2f}",
+            f"{cost.get('bytes accessed', math.nan) / 1e9:.1f}",
+            f"{memory.temp_size_in_bytes / 2**30:.2f}",
             f"{memory.argument_size_in_bytes / 2**30:.2f}", collectives(text),
         ))  # fmt: skip
         largest[program] = consumers(text)
