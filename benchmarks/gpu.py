@@ -2,15 +2,15 @@
 
     python -m benchmarks.gpu
     python -m benchmarks.gpu --small                # a trial on the CPU, small
-    python -m benchmarks.gpu --parts ours-16 compiled-16
+    python -m benchmarks.gpu --parts step-64 kernels
 
-The parts are, in this order: the card's measured rates; the terms and gradients of the step
-against those of the CPU; the joint step at 448 px in bfloat16 with 16 and with 64 images, ours
-and by torch.compile; the renderer of heads; evaluation and prediction; and the step in eager
-PyTorch. Each runs in a process of its own, so that no two hold the card's memory at once, and is
-skipped where the time that it may take is longer than what is left of --budget. What fails says
-why, and the rest goes on. Results are printed at once and written to OUT/gpu.json after each
-part; OUT is --out, or $OUT, or runs/gpu.
+The parts are, in this order: the card's measured rates; the joint step at 448 px in bfloat16 with
+16 images, ours, by torch.compile and in eager PyTorch; the terms and gradients of the step
+against those of the CPU; the renderer of heads; evaluation and prediction; the kernels of our
+step; and the joint step with 64 images. A part is skipped where the time that it may take is
+longer than what is left of --budget, and since compilation takes minutes, all of them need more
+than its eight minutes. What fails says why, and the rest goes on. Results are printed at once and
+written to OUT/gpu.json after each part; OUT is --out, or $OUT, or runs/gpu.
 
 In the trial torch.compile captures the program and generates no code (its backend aot_eager),
 since that takes minutes on a CPU.
@@ -145,49 +145,89 @@ def differences(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]):
     }
 
 
-def joint_step(run: Run, batch: int, program: str) -> dict[str, Any]:
-    """The joint step of one program; compared with ours where that was measured."""
+def joint_step(run: Run, batch: int) -> dict[str, Any]:
+    """The joint step by program: ours, by torch.compile and in eager PyTorch.
+
+    The first two compile at the same time, which takes minutes, and are timed in turn afterwards.
+    A program that fails says why, and the others go on.
+    """
     try:
         python = step.find_torch(make=False)
-    except InputError:
-        if program != "ours":
-            raise
-        python = ""
+    except InputError as error:
+        python, missing = "", str(error)
     small = {"side": 64, "batch": 2, "device": "cpu", "calls": 2}
-    full = {"side": 448, "batch": batch, "device": "cuda", "calls": 20}
+    full = {"side": 448, "batch": batch, "device": "cuda", "calls": 10}
     layout = "channels_last"
     task = run.task(small, full, do="step", dtype="bfloat16", memory_format=layout)
     task["weights"] = python and step.make_weights(python, task["side"], run.folder)
-    task["compile"] = {"compiled": "aot_eager" if run.small else "inductor"}.get(program, "")
-    words = step.OURS if program == "ours" else step.torch_program(python)
-    with step.Program(words, task) as started:
-        first = started.answer(run.left())
-        timed = started.ask(task["calls"], run.left())
-    low, middle, high = np.percentile(timed["seconds"], (10, 50, 90))
-    rows = task["batch"]
+    backend = "aot_eager" if run.small else "inductor"
+    torch = {"compiled": task | {"compile": backend}, "eager": task | {"compile": ""}}
+    found: dict[str, dict[str, Any]] = {}
+    first: dict[str, dict[str, Any]] = {}
+
+    def measured(tasks: Mapping[str, Mapping[str, Any]]) -> None:
+        with contextlib.ExitStack() as stack:
+            programs = {}
+            for name, its in tasks.items():
+                words = step.OURS if name == "ours" else step.torch_program(python)
+                programs[name] = stack.enter_context(step.Program(words, its))
+            seconds: dict[str, list[float]] = {}
+            for name, program in programs.items():
+                try:
+                    first[name] = program.answer(run.left())
+                    seconds[name] = []
+                except step.Failed as error:
+                    found[name] = {"failed": str(error)}
+            timed: dict[str, dict[str, Any]] = {}
+            for _ in range(2):
+                for name, times in seconds.items():
+                    timed[name] = programs[name].ask(task["calls"], run.left())
+                    times += timed[name]["seconds"]
+            for name, times in seconds.items():
+                found[name] = its = _of_step(run, task, first, name, times)
+                its["peak_gib"] = timed[name]["peak_bytes"] / 2**30
+                if name != "ours" and "images_per_s" in found.get("ours", {}):
+                    rate = found["ours"]["images_per_s"][0]
+                    its["ours_is_so_many_times_as_fast"] = rate / its["images_per_s"][0]
+
+    measured({"ours": task, "compiled": torch["compiled"]} if python else {"ours": task})
+    if python:
+        measured({"eager": torch["eager"]})
+    else:
+        found["torch"] = {"failed": missing}
+    if failed := [f"{name}: {of['failed']}" for name, of in found.items() if "failed" in of]:
+        found["failed"] = "; ".join(failed)
+    return found
+
+
+def _of_step(run: Run, task, first: Mapping[str, Any], name: str, seconds):
+    """What is told of one program, whose `first` answer and that of ours are known."""
+    low, middle, high = np.percentile(seconds, (10, 50, 90))
+    rows, its, ours = task["batch"], first[name], first.get("ours")
     result = {
-        "version": first["version"],
+        "version": its["version"],
         "side": task["side"],
         "batch": rows,
-        "calls": task["calls"],
+        "calls": len(seconds),
         "images_per_s": [rows / middle, rows / high, rows / low],
-        "first_call_s": first["first_s"],
-        "peak_gib": timed["peak_bytes"] / 2**30,
-        "first": first,
+        "first_call_s": its["first_s"],
+        "first": its,
     }
-    ours = result if program == "ours" else run.found.get(f"ours-{batch}", {})
-    if "first" in ours:
-        flops, moved, rates = ours["first"]["flops"], ours["first"]["bytes"], run.found.get("card")
-        if flops and rates and "tflops" in rates:
-            result["share_of_matrix_rate"] = flops / middle / 1e12 / rates["tflops"]
-        if program == "ours" and moved and rates and "gb_per_s" in rates:
-            result["share_of_memory_rate"] = moved / middle / 1e9 / rates["gb_per_s"]
-        if program != "ours":
-            result["ours_is_so_many_times_as_fast"] = (
-                ours["images_per_s"][0] / result["images_per_s"][0]
-            )
-            result["differs_from_ours"] = step.gap(ours["first"], first, task["dtype"])
+    rates = run.found.get("card", {})
+    if ours and ours["flops"] and "tflops" in rates:
+        result["share_of_matrix_rate"] = ours["flops"] / middle / 1e12 / rates["tflops"]
+    if name == "ours" and ours["bytes"] and "gb_per_s" in rates:
+        result["share_of_memory_rate"] = ours["bytes"] / middle / 1e9 / rates["gb_per_s"]
+    if name != "ours" and ours:
+        result["differs_from_ours"] = step.gap(ours, its, task["dtype"])
     return result
+
+
+def kernels(run: Run) -> dict[str, Any]:
+    """Where our step's time goes on the device: its kernels, by the time they take."""
+    small, full = {"side": 64, "batch": 2}, {"side": 448, "batch": 16}
+    task = run.task(small, full, do="kernels", dtype="bfloat16", shown=25)
+    return tasks(run, task)
 
 
 def inference(run: Run) -> dict[str, Any]:
@@ -218,23 +258,15 @@ class Part:
     measure: Callable[[Run], dict[str, Any]]
 
 
-def steps_of(program: str, batch: int, most: float) -> dict[str, Part]:
-    measured = functools.partial(joint_step, batch=batch, program=program)
-    return {f"{program}-{batch}": Part(most, measured)}
-
-
 # What matters most comes first, since a budget may leave out the last ones.
 PARTS: Mapping[str, Part] = {
     "card": Part(40, card),
-    "against-cpu": Part(200, against_cpu),
-    **steps_of("ours", 16, 120),
-    **steps_of("compiled", 16, 120),
-    **steps_of("ours", 64, 120),
-    **steps_of("compiled", 64, 120),
+    "step-16": Part(240, functools.partial(joint_step, batch=16)),
+    "against-cpu": Part(150, against_cpu),
     "heads": Part(120, heads),
     "inference": Part(80, inference),
-    **steps_of("eager", 16, 40),
-    **steps_of("eager", 64, 40),
+    "kernels": Part(150, kernels),
+    "step-64": Part(240, functools.partial(joint_step, batch=64)),
 }
 
 

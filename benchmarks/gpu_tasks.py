@@ -6,16 +6,21 @@ TASK is a JSON object whose ``do`` names a function of this file. It runs on the
 JAX sees, and prints one line of JSON.
 """
 
+import collections
 import functools
+import gzip
 import json
+import pathlib
 import statistics
 import sys
+import tempfile
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.jax_step import batch_of, config_of, peak_bytes, timed, weights_of
+from faceparse_jax.checkpoints.state import TrainState
 from faceparse_jax.data import augment
 from faceparse_jax.evaluation.counting import make_eval_step
 from faceparse_jax.evaluation.scoring import Scoring
@@ -23,7 +28,7 @@ from faceparse_jax.labels import CELEBAMASK_HQ
 from faceparse_jax.models import system
 from faceparse_jax.models.inference import inference_variables, predict
 from faceparse_jax.runtime import provenance, sharding
-from faceparse_jax.training import objective
+from faceparse_jax.training import objective, optim, step
 
 _IN_A_ROW = 10
 
@@ -119,6 +124,44 @@ def inference(task: dict) -> dict:
     return {"images_per_s": rates, "peak_bytes": peak_bytes()}
 
 
+def kernels(task: dict) -> dict:
+    """Milliseconds of a step by kernel, the longest first, and how often each one runs."""
+    config, networks, params, stats = networks_of(task)
+    optimizer = optim.build(config, networks)
+    state = TrainState(jnp.int32(0), params, stats, optimizer.transform.init(params), {})
+    batch, key = jax.device_put(batch_of(task["side"], task["batch"])), jax.random.key(0)
+    mesh = sharding.make_mesh(1)
+    function = step.jitted(config, CELEBAMASK_HQ, networks, optimizer, mesh)
+    compiled = function.lower(state, batch, key).compile()
+    for _ in range(3):
+        state, scalars = compiled(state, batch, key)
+    jax.block_until_ready(scalars)
+    options = jax.profiler.ProfileOptions()
+    options.python_tracer_level = 0
+    with tempfile.TemporaryDirectory() as folder:
+        jax.profiler.start_trace(folder, create_perfetto_trace=True, profiler_options=options)
+        for _ in range(_IN_A_ROW):
+            state, scalars = compiled(state, batch, key)
+        jax.block_until_ready(scalars)
+        jax.profiler.stop_trace()
+        (file,) = pathlib.Path(folder).rglob("perfetto_trace.json.gz")
+        events = json.loads(gzip.decompress(file.read_bytes()))["traceEvents"]
+    names = {e["pid"]: e["args"]["name"] for e in events if e.get("name") == "process_name"}
+    took: collections.Counter[str] = collections.Counter()
+    times: collections.Counter[str] = collections.Counter()
+    for event in events:
+        on_device = "/device:" in names.get(event.get("pid"), "") or jax.default_backend() == "cpu"
+        if event.get("ph") == "X" and on_device:
+            took[event["name"]] += event["dur"]
+            times[event["name"]] += 1
+    return {
+        "ms_of_a_step": {
+            name: [us / 1e3 / _IN_A_ROW, times[name] / _IN_A_ROW]
+            for name, us in took.most_common(task["shown"])
+        }
+    }
+
+
 def heads(task: dict) -> dict:
     """Rendered heads a second, as `benchmarks.heads` measures them; of one repetition."""
     from benchmarks.heads import differing, rates
@@ -137,5 +180,7 @@ def heads(task: dict) -> dict:
 
 if __name__ == "__main__":
     chosen = json.loads(sys.argv[1])
-    tasks = {"card": card, "gradients": gradients, "inference": inference, "heads": heads}
+    tasks = {
+        function.__name__: function for function in (card, gradients, inference, kernels, heads)
+    }
     print(json.dumps(tasks[chosen["do"]](chosen)), flush=True)
