@@ -23,11 +23,11 @@ def get_config():
     c.optim.warmup_steps = 40
     c.optim.warmup_rate = 1e-4
     c.optim.translator_rate = 1e-3
-    c.train.steps = 600
+    c.train.steps = 450
     c.train.batch = 8
-    c.eval.every = 300
+    c.eval.every = 225
     c.eval.label_size = 0
     c.log.every = 20
-    c.log.pictures_every = 300
+    c.log.pictures_every = 225
     c.checkpoint.every = 150
     return c
