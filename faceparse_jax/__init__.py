@@ -2,9 +2,9 @@
 
 from faceparse_jax import load
 
-parser = load("runs/demo/run")
-result = parser(image=photo)  # u8 [h w 3], or depth=..., or both, or lists of them
-result.label, result.confidence, result.depth, result.source
+parser = load()  # or load("runs/demo/run")
+result = parser("photo.jpg")  # or a picture of Pillow, an array, depth=..., both, or lists of them
+result.label, result.scheme, result.depth, result.source, result.overlay()
 """
 
 from typing import TYPE_CHECKING, Any

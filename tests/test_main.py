@@ -34,7 +34,7 @@ def test_modes_and_their_flags():
         "evaluate": ("checkpoint", "config", "out", *SEVERAL),
         "predict": (
             "image", "depth", "depth_kind", "depth_missing", "out", "checkpoint", "output",
-            "probabilities", "strict",
+            "probabilities", "uncertainty", "strict",
         ),
         "study": ("config",),
         "replay": ("config",),
@@ -71,7 +71,7 @@ def test_values_go_to_the_mode_by_name():
     assert mode is MODES["predict"]
     assert values == {
         "workdir": "w",
-        "image": "a.png",
+        "image": ["a.png"],
         "depth": None,
         "depth_kind": "benchmark",
         "depth_missing": None,
@@ -79,6 +79,7 @@ def test_values_go_to_the_mode_by_name():
         "checkpoint": "best",
         "output": None,
         "probabilities": False,
+        "uncertainty": False,
         "strict": False,
     }
     words = ("--checkpoint=last", "--output=rgb", "--probabilities", "--depth=d.png")
@@ -88,6 +89,22 @@ def test_values_go_to_the_mode_by_name():
     assert (values["probabilities"], values["depth"]) == (True, "d.png")
     assert (values["depth_kind"], values["depth_missing"]) == ("metric", -1.5)
     assert values["strict"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--image", "a.png", "b c.png", "--out=o", "--depth", "d.png"),
+        ("-image", "a.png", "b c.png", "--depth", "d.png", "--out=o"),
+        ("--image=a.png", "--depth=d.png", "--image=b c.png", "--out", "o"),
+        ("--out", "o", "--depth", "d.png", "--image=a.png", "b c.png"),
+    ],
+)
+def test_several_words_may_follow_a_flag(words):
+    for mode in (("--mode=predict", *words), (*words, "--mode", "predict")):
+        _, values = parse(*mode)
+        assert values["image"] == ["a.png", "b c.png"]
+        assert (values["depth"], values["out"]) == ("d.png", "o")
 
 
 def test_training_is_the_mode_where_none_is_named():
@@ -129,6 +146,10 @@ def test_a_study_overrides_keys_of_its_base():
         (("--workdir=w", HEADS, "--config.optim.rat=1"), "rat"),
         (("--workdir=w", "--config.seed=1", HEADS), "before a value for --config"),
         (("--workdir=w", HEADS, "please"), "stray words ['please']"),
+        (("--mode=predict", "--out=o", "--image"), "--image: found nothing, expected one word"),
+        (("--mode=predict", "--image", "--out=o"), "--image: found nothing, expected one word"),
+        (("--mode=predict", "--image=a", "--out=o", "b"), "stray words ['b']"),
+        (("--mode=predict", "--depth", "a", "b", "--out=o"), "stray words ['b']"),
         (("--workdir",), "Missing value for flag --workdir"),
         (("--workdir=w", "--config="), "--config"),
     ],

@@ -10,6 +10,7 @@ import tokenize
 
 import numpy as np
 from jaxtyping import Shaped, UInt8, UInt16
+from PIL import Image
 
 from faceparse_jax.errors import InputError
 from faceparse_jax.images.read import (
@@ -25,13 +26,15 @@ from faceparse_jax.images.read import (
 )
 
 
-def read_depth(source: Source, name: str = "", measured: bool = False) -> Shaped[np.ndarray, "h w"]:
+def read_depth(
+    source: Source | Image.Image, name: str = "", measured: bool = False
+) -> Shaped[np.ndarray, "h w"]:
     """Depth as stored: one or three equal channels of 8 or 16 bits, image or .npy.
 
     Pixels that are wholly transparent have no depth, 0. Pickled arrays are never loaded.
 
     Args:
-        source: a path, or the bytes of a file.
+        source: a path, the bytes of a file, or a picture of Pillow.
         name: what errors call the file; the path where there is one.
         measured: also take floats and integers of any size, from TIFF, PFM, .npy and OpenEXR
             (where the package OpenEXR is installed), as `images.depth.to_benchmark` does.
@@ -39,12 +42,16 @@ def read_depth(source: Source, name: str = "", measured: bool = False) -> Shaped
     Raises:
         InputError: also for channels that differ and for other types of number.
     """
-    data, name = contents(source, name)
-    if data.startswith(b"\x93NUMPY"):
-        return one_channel(_npy(data, name, measured), name)
-    if data.startswith(b"\x76\x2f\x31\x01"):
-        return one_channel(_exr(data, name, measured), name)
-    image = load(data, name)
+    if isinstance(source, Image.Image):
+        data, name = b"", name or "depth"
+        image = load(source, name)
+    else:
+        data, name = contents(source, name)
+        if data.startswith(b"\x93NUMPY"):
+            return one_channel(_npy(data, name, measured), name)
+        if data.startswith(b"\x76\x2f\x31\x01"):
+            return one_channel(_exr(data, name, measured), name)
+        image = load(data, name)
     if image.mode == "L" and not image.has_transparency_data:
         return np.array(image)
     # Pillow's mode I also holds the 16 bits of a PGM.
@@ -54,8 +61,9 @@ def read_depth(source: Source, name: str = "", measured: bool = False) -> Shaped
         return sixteen_bit(image, name)
     if image.mode not in ("L", "LA", "P", "PA", "RGB", "RGBA"):
         raise wrong_mode(name, image.mode, "8- or 16-bit depth in one or three channels")
-    # A PNG's header gives the bits of a channel; Pillow cuts 16-bit colour to 8.
-    deep = image.format == "PNG" and data[24] == 16 and image.mode in ("RGB", "RGBA")
+    # A PNG's header gives the bits of a channel; Pillow cuts 16-bit colour to 8, for good where
+    # the picture is Pillow's already.
+    deep = image.format == "PNG" and data[24:25] == b"\x10" and image.mode in ("RGB", "RGBA")
     coloured = image.convert("RGBA")
     values = np.array(coloured.convert("RGB"))
     if deep:

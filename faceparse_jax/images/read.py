@@ -1,13 +1,12 @@
 """Photographs, masks and depth maps from files; what cannot be read is one sentence.
 
 Pillow and NumPy only. A source is a path or the bytes of a file; with bytes, `name` is
-what errors call it. Every reader raises `InputError` for a file that is missing, no
-image, truncated or above `MAX_PIXELS`.
+what errors call it. Photographs and depth maps may also be pictures of Pillow. Every reader
+raises `InputError` for a file that is missing, no image, truncated or above `MAX_PIXELS`.
 """
 
 import io
 import os
-import pathlib
 import stat
 import struct
 import zlib
@@ -55,7 +54,7 @@ _TURNS = dict(
     )
 )
 
-Source = pathlib.Path | str | bytes
+Source = os.PathLike | str | bytes
 
 
 def contents(source: Source, name: str = "") -> tuple[bytes, str]:
@@ -96,8 +95,8 @@ def check_pixels(height: int, width: int, name: str) -> None:
         )
 
 
-def load(data: bytes, name: str, low_bytes: bool = False) -> Image.Image:
-    """The decoded picture of a file.
+def load(data: bytes | Image.Image, name: str, low_bytes: bool = False) -> Image.Image:
+    """The decoded picture of a file, or of Pillow, which decodes late.
 
     Args:
         low_bytes: of a PNG whose channels have 16 bits, keep the lower 8 instead of the upper.
@@ -106,7 +105,9 @@ def load(data: bytes, name: str, low_bytes: bool = False) -> Image.Image:
         InputError: no image, a damaged one, or one above `MAX_PIXELS`.
     """
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = data
+        if not isinstance(data, Image.Image):
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
         check_pixels(image.height, image.width, name)
         if low_bytes:
             # Read as little-endian, the "high" byte that Pillow keeps is the low one.
@@ -185,19 +186,22 @@ def turned(picture: Shaped[np.ndarray, "_ _"], turn: Image.Transpose) -> Shaped[
     return picture[::-1] if turn == Image.Transpose.FLIP_TOP_BOTTOM else picture
 
 
-def read_image(source: Source, name: str = "", upright: bool = True) -> UInt8[np.ndarray, "h w 3"]:
-    """An sRGB picture in 0..255 from a file of any common mode.
+def read_image(
+    source: Source | Image.Image, name: str = "", upright: bool = True
+) -> UInt8[np.ndarray, "h w 3"]:
+    """An sRGB picture in 0..255 from a file or a picture of Pillow, of any common mode.
 
     Grey, palette and CMYK are converted, transparent pixels are laid over `BEHIND`, 16-bit
     values are divided by 257 and rounded. The first frame counts.
 
     Args:
-        source: a path, or the bytes of a file.
+        source: a path, the bytes of a file, or a picture of Pillow.
         name: what errors call the file; the path where there is one.
         upright: turn the picture as its EXIF orientation says.
     """
-    data, name = contents(source, name)
-    image = load(data, name)
+    if not isinstance(source, Image.Image):
+        source, name = contents(source, name)
+    image = load(source, name or "image")
     if upright and (turn := turn_of(image)) is not None:
         image = image.transpose(turn)
     if image.mode in SIXTEEN_BIT:

@@ -110,6 +110,12 @@ def in_square(
     return square
 
 
+def resize_plane(plane: Float32[np.ndarray, "_ _"], shape: Shape) -> Float32[np.ndarray, "h w"]:
+    """One channel of what networks say, at the shape of their input, by a triangle."""
+    picture = Image.fromarray(np.ascontiguousarray(plane))
+    return np.asarray(picture.resize(shape[::-1], Image.Resampling.BILINEAR))
+
+
 def decide(
     probabilities: Float32[np.ndarray, "_ _ k"], shape: Shape, keep: bool
 ) -> tuple[
@@ -124,8 +130,7 @@ def decide(
     highest = np.full(shape, -1, np.float32)
     kept = np.empty((*shape, classes), np.float16) if keep else None
     for c in range(classes):
-        plane = Image.fromarray(np.ascontiguousarray(probabilities[..., c]))
-        plane = np.asarray(plane.resize(shape[::-1], Image.Resampling.BILINEAR))
+        plane = resize_plane(probabilities[..., c], shape)
         label[plane > highest] = c
         highest = np.maximum(highest, plane)
         if keep:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PyTree
+from jax.scipy.special import rel_entr
+from jaxtyping import Array, Float, PyTree
 
 from faceparse_jax.images.normalise import depth_to_u8, prepare
 from faceparse_jax.models.routes import TRANSLATED
@@ -60,14 +61,36 @@ def predict(
         if system.depth:
             out[TRANSLATED] = parse_depth(translated, TRANSLATED * system.split_statistics)
     if "rgb" in out and ("depth" in out or TRANSLATED in out):
-        second = out.get("depth", out.get(TRANSLATED))
-        if "depth" in out and TRANSLATED in out:
-            second = where_rows(data["has_depth"], out["depth"], out[TRANSLATED])
-        fused = 0.5 * (out["rgb"] + second)
+        fused = 0.5 * (out["rgb"] + of_depth_parser(out, batch))
         if TRANSLATED not in out:
             fused = where_rows(data["has_depth"], fused, out["rgb"])
         out["fusion"] = fused
     return out
+
+
+def of_depth_parser(
+    out: Mapping[str, Array], batch: Mapping[str, Array]
+) -> Float[Array, "b h w k"]:
+    """Probabilities on real depth where a row has some, else on translated depth.
+
+    Args:
+        out: what `predict` gives, with ``depth`` or ``depth_translated``.
+        batch: as for `predict`.
+    """
+    if "depth" in out and TRANSLATED in out:
+        return where_rows(batch["has_depth"], out["depth"], out[TRANSLATED])
+    return out["depth"] if "depth" in out else out[TRANSLATED]
+
+
+def disagreement(one: Float[Array, "*s k"], other: Float[Array, "*s k"]) -> Float[Array, "*s"]:
+    """Jensen-Shannon divergence of two parsers' probabilities in bits, 0 to 1.
+
+    It is 0 where both give every class the same probability, and 1 where no class has a
+    probability from both.
+    """
+    mean = 0.5 * (one + other)
+    nats = 0.5 * sum(rel_entr(p, mean).sum(-1) for p in (one, other))
+    return jnp.clip(nats / jnp.log(2.0), 0, 1)
 
 
 def predict_both_ways(

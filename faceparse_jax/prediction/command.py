@@ -12,7 +12,7 @@ _INPUT = "--image photo.jpg (or --depth depth.png, or both)"
 def _predict(
     workdir: Place | None,
     *,
-    image: str | None,
+    image: list[str] | None,
     depth: str | None,
     out: str,
     checkpoint: str,
@@ -35,7 +35,7 @@ PREDICT = Mode(
     "Parses photographs, depth maps or both with trained networks, and writes the label maps.",
     _predict,
     (
-        Flag("image", str, None, "A photograph, or a folder of photographs."),
+        Flag("image", list, None, "Photographs, or folders of them."),
         Flag("depth", str, None, "A depth map, or a folder of them."),
         Flag(
             "depth_kind",
@@ -54,6 +54,7 @@ PREDICT = Mode(
             "The route to the label map; else the first of these that the input allows.",
         ),
         Flag("probabilities", bool, False, "Also write the probability of each class."),
+        Flag("uncertainty", bool, False, "Also write how far the two parsers disagree."),
         Flag("strict", bool, False, "Write nothing where any input cannot be parsed."),
     ),
     Flag(

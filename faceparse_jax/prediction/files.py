@@ -12,12 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from faceparse_jax.errors import InputError, few
-from faceparse_jax.images import contents, read_depth, read_image, same_frame, turn_of, turned
 from faceparse_jax.prediction import results
-from faceparse_jax.prediction.inputs import Input, Place, find_inputs
+from faceparse_jax.prediction.inputs import Input, Place, find_inputs, several
 from faceparse_jax.prediction.items import Item
 from faceparse_jax.prediction.parser import Parser, Result
 from faceparse_jax.prediction.record import journaled, recorded
@@ -56,37 +54,24 @@ class Settings:
     probabilities: bool = False
     depth_kind: str = "benchmark"
     depth_missing: int | float | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Read:
-    """An input that was read.
-
-    Attributes:
-        turn: Pillow's name of what EXIF asked for, and of what was done to the photograph.
-        depth_turned: whether the same was done to the depth map.
-    """
-
-    files: Input
-    item: Item
-    turn: str | None = None
-    depth_turned: bool = False
+    uncertainty: bool = False
 
 
 def predict_files(
     parser: Parser,
-    images: Place | None,
+    images: Place | Sequence[Place] | None,
     depths: Place | None,
     out: Place,
     settings: Settings = Settings(),
     strict: bool = False,
 ) -> dict[str, Any]:
-    """Parses an image, a depth map, both, or folders of them (see `inputs.find_inputs`).
+    """Parses images, a depth map, both, or folders of them (see `inputs.find_inputs`).
 
     For each input it writes ``{stem}_label.png`` (class ids in one grey channel, at the
     input's size), ``{stem}_colours.png`` (the same with the scheme's palette),
     ``{stem}_overlay.png`` (with a legend), ``{stem}_depth.png`` where depth was translated, and
-    on demand ``{stem}_probabilities.npz`` (float16 [h w k]). ``predictions.json`` records them,
+    on demand ``{stem}_uncertainty.png`` (grey, 255 = 1) and ``{stem}_probabilities.npz`` (float16
+    [h w k]). ``predictions.json`` records them,
     with those of earlier calls.
 
     No file is ever half written. An input is recorded as soon as its files are written, and a
@@ -95,7 +80,8 @@ def predict_files(
     any other file in the way is an error.
 
     Args:
-        images, depths: a file or a folder each.
+        images: files and folders.
+        depths: a file or a folder.
         out: folder to write to; made if need be.
         strict: read every input first, and write nothing where one cannot be parsed; so it is
             with one input anyway.
@@ -111,10 +97,10 @@ def predict_files(
     """
     inputs = find_inputs(images, depths)
     out = machine.expanded(out)
-    places = [machine.expanded(place) for place in (images, depths) if place is not None]
+    places = [machine.expanded(place) for place in (*several(images), *several(depths))]
     results.check_out(out, inputs, places)
     for there in sorted({(item.image is not None, item.depth is not None) for item in inputs}):
-        parser.route(*there, settings.output)
+        _check_route(parser, *there, settings)
     if strict or len(inputs) == 1:
         _check_inputs(inputs, parser, settings)
     results.make_folder(out)
@@ -133,10 +119,10 @@ def predict_files(
         entries: dict[str, dict[str, Any]] = {}
         with journaled(out) as keep:
             each = interrupts.stoppable(itertools.chain(first, parsed))
-            for read, result in progress.bar(each, "predict", len(todo), "inputs"):
-                stem = read.files.stem
-                written = results.write(out, stem, read.item, result, parser.scheme)
-                entries[stem] = _entry(read, result, parser, written) | {"key": keys[stem]}
+            for files, result in progress.bar(each, "predict", len(todo), "inputs"):
+                stem = files.stem
+                written = results.write(out, stem, result)
+                entries[stem] = _entry(files, result, parser, written) | {"key": keys[stem]}
                 keep(stem, entries[stem])
     _tell(out, entries, len(inputs) - len(todo), len(inputs))
     if errors:
@@ -146,22 +132,24 @@ def predict_files(
 
 def _parsed(
     todo: Sequence[Input], parser: Parser, settings: Settings, errors: list[InputError]
-) -> Iterator[tuple[_Read, Result]]:
+) -> Iterator[tuple[Input, Result]]:
     """Each input that can be parsed, with its result; `errors` gets those of the others."""
-    read: collections.deque[_Read] = collections.deque()  # by a batch ahead of the results
+    read: collections.deque[Input] = collections.deque()  # by a batch ahead of the results
 
     def items() -> Iterator[Item]:
         for files in todo:
             try:
-                read.append(_read(files, parser, settings))
+                item = _read(files, parser, settings)
             except InputError as error:
                 errors.append(error)
                 continue
-            yield read[-1].item
+            read.append(files)
+            yield item
 
     if todo:
         progress.compiling("the prediction")
-    for result in parser.stream(items(), settings.output, settings.probabilities):
+    asked = (settings.output, settings.probabilities, settings.uncertainty)
+    for result in parser.stream(items(), *asked):
         yield read.popleft(), result
 
 
@@ -184,43 +172,24 @@ def _tell(
         print(f"{told}; written to {out}")
 
 
-_QUARTERS = (
-    Image.Transpose.ROTATE_90,
-    Image.Transpose.ROTATE_270,
-    Image.Transpose.TRANSPOSE,
-    Image.Transpose.TRANSVERSE,
-)
+def _read(files: Input, parser: Parser, settings: Settings) -> Item:
+    kind = {"depth_kind": settings.depth_kind, "depth_missing": settings.depth_missing}
+    item = parser.item(files.image, files.depth, **kind)
+    _check_route(parser, item.image is not None, item.depth is not None, settings)
+    return item
 
 
-def _read(files: Input, parser: Parser, settings: Settings) -> _Read:
-    image = depth = turn = None
-    warnings: tuple[str, ...] = ()
-    depth_turned = False
-    if files.image is not None:
-        data, name = contents(files.image)
-        image, turn = read_image(data, name), turn_of(data)
-    if files.depth is not None:
-        depth = read_depth(files.depth, measured=True)
-    if turn is not None and depth is not None:
-        fits = same_frame(image.shape[:2], depth.shape)
-        fits_turned = turn in _QUARTERS and same_frame(image.shape[:2], depth.shape[::-1])
-        if fits_turned and not fits:
-            depth, depth_turned = turned(depth, turn), True
-        elif fits_turned or turn not in _QUARTERS:
-            warnings = (
-                "the photograph was turned as its EXIF orientation asks for, and the sizes do not "
-                "tell whether the depth map lies the same way: look at the overlay",
-            )
-    item = parser.item(
-        image,
-        depth,
-        depth_kind=settings.depth_kind,
-        depth_missing=settings.depth_missing,
-        names=(str(files.image), str(files.depth)),
-    )
-    parser.route(item.image is not None, item.depth is not None, settings.output)
-    item = dataclasses.replace(item, warnings=item.warnings + warnings)
-    return _Read(files, item, turn and turn.name, depth_turned)
+def _check_route(parser: Parser, image: bool, depth: bool, settings: Settings) -> None:
+    """Raises InputError where the networks cannot give what is asked for such an input."""
+    parser.route(image, depth, settings.output)
+    if settings.uncertainty and not parser.both_answer(image, depth):
+        parts = [name for name, there in (("image", image), ("depth map", depth)) if there]
+        raise InputError(
+            "--uncertainty",
+            f"an input ({' and '.join(parts)}) for which one parser of these networks answers",
+            "inputs for which both parsers answer",
+            "leave --uncertainty out, or give image and depth map to networks with both parsers",
+        )
 
 
 def _check_inputs(inputs: Sequence[Input], parser: Parser, settings: Settings) -> None:
@@ -267,16 +236,16 @@ def _key(files: Input, parser: Parser, settings: Settings) -> dict[str, Any]:
 
 
 def _entry(
-    read: _Read, result: Result, parser: Parser, written: Mapping[str, str]
+    files: Input, result: Result, parser: Parser, written: Mapping[str, str]
 ) -> dict[str, Any]:
     counts = np.bincount(result.label.ravel(), minlength=parser.scheme.num_classes)
     height, width = result.label.shape
     return {
-        "image": str(read.files.image) if read.files.image else None,
-        "image_turned": read.turn,
-        "depth": str(read.files.depth) if read.files.depth else None,
+        "image": str(files.image) if files.image else None,
+        "image_turned": result.item.turn,
+        "depth": str(files.depth) if files.depth else None,
         "depth_kind": result.depth_kind,
-        "depth_turned": read.depth_turned,
+        "depth_turned": result.item.depth_turned,
         "height": height,
         "width": width,
         "source": result.source,

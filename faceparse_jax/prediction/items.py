@@ -5,16 +5,24 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int, Shaped, UInt8
+from PIL import Image
 
 from faceparse_jax.errors import InputError
 from faceparse_jax.images import depth as depth_maps
-from faceparse_jax.images import same_frame
+from faceparse_jax.images import depth_to_u8, same_frame, turned
 from faceparse_jax.images.depth import LEVELS, DepthMap, Levels
+from faceparse_jax.images.draw import colour_depth
 from faceparse_jax.labels import Scheme
+from faceparse_jax.prediction import sources
 from faceparse_jax.prediction.kinds import KINDS
+from faceparse_jax.prediction.sources import AnyDepth, Photo
 
-Photo = UInt8[np.ndarray, "_ _ 3"]
-AnyDepth = Shaped[np.ndarray, "_ _"]
+_QUARTERS = (
+    Image.Transpose.ROTATE_90,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.TRANSVERSE,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,17 +33,26 @@ class Item:
         depth: in the benchmarks' form.
         depth_kind: what the depth map was taken for; None where there is none.
         warnings: what is doubtful about the input, in sentences.
+        turn: Pillow's name of what EXIF asked for, and of what was done to the photograph.
+        depth_turned: whether the same was done to the depth map.
     """
 
     image: Photo | None
     depth: DepthMap | None
     depth_kind: str | None = None
     warnings: tuple[str, ...] = ()
+    turn: str | None = None
+    depth_turned: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width in pixels, those of the image where there is one."""
         return (self.depth if self.image is None else self.image).shape[:2]
+
+    @property
+    def picture(self) -> UInt8[np.ndarray, "h w 3"]:
+        """The photograph, or the depth map in grey where there is none."""
+        return colour_depth(depth_to_u8(self.depth)) if self.image is None else self.image
 
 
 def item(
@@ -50,25 +67,25 @@ def item(
 
     Args:
         levels: of the depth that the networks were trained on.
-        names: what errors call image and depth map.
+        names: what errors call an image and a depth map that have no path.
 
     Raises:
-        InputError: other types or shapes, depth of another aspect ratio than its image or
-            of another kind than is said, or nothing to parse.
+        InputError: files that cannot be read, other types or shapes, depth of another aspect
+            ratio than its image or of another kind than is said, or nothing to parse.
     """
-    image = None if image is None else _checked_image(np.asarray(image), names[0])
+    names = (sources.name_of(image, names[0]), sources.name_of(depth, names[1]))
+    turn = None
+    if image is not None:
+        image, turn = sources.photograph(image, names[0])
+    alone = Item(image, None, turn=turn and turn.name)
     if depth is None:
-        return Item(image, None)
+        return alone
     if depth_kind not in KINDS:
         raise InputError("depth_kind", repr(depth_kind), f"one of {KINDS}", "choose one of them")
-    depth = np.asarray(depth)
-    if depth.dtype.kind not in "iuf" or depth.ndim != 2 or not depth.size:
-        raise InputError(
-            names[1],
-            f"{depth.dtype} of shape {depth.shape}",
-            "numbers of shape (height, width)",
-            "read it with faceparse_jax.images.read_depth",
-        )
+    depth = sources.depth_map(depth, names[1])
+    depth_turned, doubts = False, ()
+    if turn is not None:
+        depth, depth_turned, doubts = _turned_alike(depth, image.shape[:2], turn)
     if image is not None and not same_frame(image.shape[:2], depth.shape):
         (h, w), (height, width) = image.shape[:2], depth.shape
         raise InputError(
@@ -81,22 +98,39 @@ def item(
     if kind == "benchmark" and (fault := depth_maps.fault(depth)):
         raise InputError(names[1], *fault)
     if depth.any():
-        return Item(image, depth, kind, tuple(depth_maps.doubts(depth, kind)))
+        warnings = (*depth_maps.doubts(depth, kind), *doubts)
+        return Item(image, depth, kind, warnings, alone.turn, depth_turned)
     if image is None:
         raise InputError(names[1], "no depth in any pixel", "depth of a head", "give an image, too")
     warning = "the depth map has no depth in any pixel, so that the photograph alone counts"
-    return Item(image, None, None, (warning,))
+    return dataclasses.replace(alone, warnings=(warning, *doubts), depth_turned=depth_turned)
 
 
-def _checked_image(image: np.ndarray, name: str) -> np.ndarray:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise InputError(
-            name,
-            f"{image.dtype} of shape {image.shape}",
-            "uint8 of shape (height, width, 3), sRGB in 0..255",
-            "read it with faceparse_jax.images.read_image",
+def _turned_alike(
+    depth: AnyDepth, shape: tuple[int, int], turn: Image.Transpose
+) -> tuple[AnyDepth, bool, tuple[str, ...]]:
+    """A depth map that lies like its turned photograph, as far as the sizes tell.
+
+    Args:
+        shape: of the photograph, which was turned.
+
+    Returns:
+        The map, whether it was turned likewise, and what is doubtful, in sentences.
+    """
+    fits = same_frame(shape, depth.shape)
+    fits_turned = turn in _QUARTERS and same_frame(shape, depth.shape[::-1])
+    if fits_turned and not fits:
+        return turned(depth, turn), True, ()
+    if fits_turned or turn not in _QUARTERS:
+        return (
+            depth,
+            False,
+            (
+                "the photograph was turned as its EXIF orientation asks for, and the sizes do not "
+                "tell whether the depth map lies the same way: look at the overlay",
+            ),
         )
-    return image
+    return depth, False, ()
 
 
 def doubts_by_face(

@@ -20,14 +20,15 @@ from faceparse_jax.checkpoints.trained import load_trained
 from faceparse_jax.errors import InputError
 from faceparse_jax.images import resize_depth, resize_image
 from faceparse_jax.images.depth import LEVELS, Levels
+from faceparse_jax.images.draw import overlay
 from faceparse_jax.images.normalise import OUTSIDE
-from faceparse_jax.images.resize import decide, in_square, inside
+from faceparse_jax.images.resize import decide, in_square, inside, resize_plane
 from faceparse_jax.labels import Scheme
-from faceparse_jax.models.inference import Variables, predict
+from faceparse_jax.models.inference import Variables, disagreement, of_depth_parser, predict
 from faceparse_jax.models.routes import ROUTES, preferred, routes
 from faceparse_jax.models.system import System
-from faceparse_jax.prediction import items
-from faceparse_jax.prediction.items import AnyDepth, Item, Photo
+from faceparse_jax.prediction import items, sources
+from faceparse_jax.prediction.items import Item
 
 OUTPUTS = tuple(preferred(ROUTES))
 """Routes to a label map; the answer is the first one that input and networks allow."""
@@ -44,19 +45,33 @@ class Result:
             farther); None where it rests on none.
         source: what the answer rests on: ``rgb``, ``depth``, ``rgb+depth``,
             ``rgb+translated depth`` or ``translated depth``.
+        scheme: what the class ids mean: names, sides and colours.
+        item: what was parsed, as the networks were given it but for its size.
         depth_kind: the kind that the depth map was taken for (`prediction.kinds.KINDS`); None
             where there was none.
         warnings: what is doubtful about the input, in sentences.
         probabilities: of every class, where they were asked for.
+        uncertainty: how far the two parsers disagree, where that was asked for: the
+            Jensen-Shannon divergence of their probabilities in bits, from 0, where both say the
+            same, to 1, where they have no class in common. The depth parser speaks on the depth
+            map where there is one, else on translated depth. None where only one parser can
+            answer. `output` does not change it.
     """
 
     label: UInt8[np.ndarray, "h w"]
     confidence: Float32[np.ndarray, "h w"]
     depth: UInt8[np.ndarray, "h w"] | None
     source: str
+    scheme: Scheme
+    item: Item = dataclasses.field(repr=False)
     depth_kind: str | None = None
     warnings: tuple[str, ...] = ()
     probabilities: Float16[np.ndarray, "h w k"] | None = None
+    uncertainty: Float32[np.ndarray, "h w"] | None = None
+
+    def overlay(self) -> UInt8[np.ndarray, "h w 3"]:
+        """The classes' colours over the photograph, or over the depth map where there is none."""
+        return overlay(self.item.picture, self.label, self.scheme)
 
 
 class Parser:
@@ -90,48 +105,59 @@ class Parser:
         @functools.partial(jax.jit, static_argnames="keys")
         def run(variables, batch, keys):
             out = predict(variables, batch, system=system)
+            if "uncertainty" in keys:
+                out["uncertainty"] = disagreement(out["rgb"], of_depth_parser(out, batch))
             return {key: out[key] for key in keys}
 
         self._run = run
 
     def __call__(
         self,
-        image: Photo | Sequence[Photo | None] | None = None,
-        depth: AnyDepth | Sequence[AnyDepth | None] | None = None,
+        image: Any = None,
+        depth: Any = None,
         output: str | None = None,
         probabilities: bool = False,
         depth_kind: str = "benchmark",
         depth_missing: int | float | None = None,
+        uncertainty: bool = False,
     ) -> Result | list[Result]:
-        """Parses one input, or a list of them.
+        """Parses one input, a list of them, or a batch.
 
         Args:
-            image: sRGB photographs of any size.
-            depth: depth maps of any size but their image's aspect ratio. In lists, None stands
-                for an image or a depth map that is not there; a map without any depth counts
-                as not there.
+            image: an sRGB photograph of any size: a path, the bytes of a file, a picture of
+                Pillow, or an array [h w], [h w 1], [h w 3] or [h w 4] of uint8 or of floats from
+                0 to 1. Files and pictures are turned as their EXIF orientation says, and
+                transparent pixels lie over `images.read.BEHIND`. A list may mix them; a batch is
+                an array [n h w c].
+            depth: a depth map of any size but its image's aspect ratio: a path, the bytes of a
+                file, a picture of Pillow, or an array [h w] or [h w 1]; a list, or a batch
+                [n h w 1]. In lists, None stands for an image or a depth map that is not there; a
+                map without any depth counts as not there.
             output: one of `OUTPUTS`, in place of the best that the input allows.
             probabilities: whether results carry those of every class.
             depth_kind: one of `prediction.kinds.KINDS`. ``benchmark`` is uint8 or uint16, 0 = none,
                 larger = farther; the other kinds are numbers of any type.
             depth_missing: a value of the depth maps, besides 0, that stands for no depth.
+            uncertainty: whether results carry the disagreement of the two parsers.
 
         Returns:
-            A result, or a list of them where lists were given.
+            A result, or a list of them where lists or batches were given.
 
         Raises:
-            InputError: arrays of another form, depth that cannot be of its kind, or an output
-                that the networks or the inputs do not allow.
+            InputError: files that cannot be read, arrays of another form, depth that cannot be of
+                its kind, or an output that the networks or the inputs do not allow.
         """
         kind = {"depth_kind": depth_kind, "depth_missing": depth_missing}
-        given = depth if image is None else image
-        if not isinstance(given, list | tuple):
-            (result,) = self.stream([self.item(image, depth, **kind)], output, probabilities)
+        asked = {"output": output, "probabilities": probabilities, "uncertainty": uncertainty}
+        images, depths = sources.several(image), sources.several(depth)
+        if images is depths is None:
+            (result,) = self.stream([self.item(image, depth, **kind)], **asked)
             return result
-        nothing = [None] * len(given)
-        images = nothing if image is None else image
-        depths = nothing if depth is None else depth
-        lists = isinstance(images, list | tuple) and isinstance(depths, list | tuple)
+        if image is None:
+            images = [None] * len(depths)
+        if depth is None:
+            depths = [None] * len(images)
+        lists = images is not None and depths is not None
         if not lists or len(images) != len(depths):
             found = f"{len(images)} images, {len(depths)} depth maps" if lists else "one alone"
             raise InputError(
@@ -140,20 +166,27 @@ class Parser:
                 "two lists of one length",
                 "put None where an image or a depth map is not there",
             )
-        inputs = (self.item(*pair, **kind) for pair in zip(images, depths, strict=True))
-        return list(self.stream(inputs, output, probabilities))
+        inputs = (
+            self.item(*pair, names=(f"image[{row}]", f"depth[{row}]"), **kind)
+            for row, pair in enumerate(zip(images, depths, strict=True))
+        )
+        return list(self.stream(inputs, **asked))
 
     def item(self, image: Any, depth: Any, **how: Any) -> Item:
         """One input for `stream`; see `items.item`, whose levels are those of the networks."""
         return items.item(image, depth, levels=self._levels, **how)
 
     def stream(
-        self, inputs: Iterable[Item], output: str | None = None, probabilities: bool = False
+        self,
+        inputs: Iterable[Item],
+        output: str | None = None,
+        probabilities: bool = False,
+        uncertainty: bool = False,
     ) -> Iterator[Result]:
         """Parses items as `__call__` does, one batch in memory at a time."""
         for _, alike in itertools.groupby(inputs, lambda item: item.image is None):
             while batch := list(itertools.islice(alike, self._batch)):
-                yield from self._parse(batch, output, probabilities)
+                yield from self._parse(batch, output, probabilities, uncertainty)
 
     def route(self, image: bool, depth: bool, output: str | None = None) -> str:
         """The route of an input that has these parts: `output`, or the best one.
@@ -162,8 +195,7 @@ class Parser:
             InputError: the networks have no such route for such an input.
         """
         networks = self._system.networks()
-        given = {"image": image, "depth map": depth}
-        allowed = preferred(routes(networks, [name for name, there in given.items() if there]))
+        allowed = self._allowed(image, depth)
         if not allowed or output not in (None, *allowed):
             parts = [name for name, there in (("image", image), ("depth", depth)) if there]
             raise InputError(
@@ -175,7 +207,16 @@ class Parser:
             )
         return output or allowed[0]
 
-    def _parse(self, batch, output, probabilities) -> Iterator[Result]:
+    def _allowed(self, image: bool, depth: bool) -> list[str]:
+        given = {"image": image, "depth map": depth}
+        there = [name for name, has in given.items() if has]
+        return preferred(routes(self._system.networks(), there))
+
+    def both_answer(self, image: bool, depth: bool) -> bool:
+        """Whether two parsers answer for an input that has these parts."""
+        return "fusion" in self._allowed(image, depth)
+
+    def _parse(self, batch, output, probabilities, uncertainty) -> Iterator[Result]:
         routes = [self.route(i.image is not None, i.depth is not None, output) for i in batch]
         sources = [_source(r, i.depth is not None) for r, i in zip(routes, batch, strict=True)]
         keys = set(routes)
@@ -184,12 +225,18 @@ class Parser:
         # The RGB parser's face tells more of a depth map than the map itself does.
         if self._system.rgb and any(item.image is not None and item.depth_kind for item in batch):
             keys.add("rgb")
+        both = [
+            uncertainty and self.both_answer(i.image is not None, i.depth is not None)
+            for i in batch
+        ]
+        if any(both):
+            keys.add("uncertainty")
         arrays = self._arrays(batch)
         out = jax.device_get(self._run(self._variables, arrays, keys=tuple(sorted(keys))))
         for row, (item, route, source) in enumerate(zip(batch, routes, sources, strict=True)):
             part = (row, *inside(item.shape, self._size))
             label, confidence, planes = decide(out[route][part], item.shape, probabilities)
-            warnings, depth = item.warnings, None
+            warnings, depth, apart = item.warnings, None, None
             if "rgb" in out and item.depth_kind and route != "rgb":
                 face = np.argmax(out["rgb"][part], axis=-1)
                 warnings += items.doubts_by_face(
@@ -197,7 +244,20 @@ class Parser:
                 )
             if "translated" in source:
                 depth = resize_depth(out["translated"][part][..., 0], item.shape)
-            yield Result(label, confidence, depth, source, item.depth_kind, warnings, planes)
+            if both[row]:
+                apart = resize_plane(out["uncertainty"][part], item.shape)
+            yield Result(
+                label,
+                confidence,
+                depth,
+                source,
+                self.scheme,
+                item,
+                item.depth_kind,
+                warnings,
+                planes,
+                apart,
+            )
 
     def _arrays(self, batch: Sequence[Item]) -> dict[str, np.ndarray]:
         """The batch that `models.inference.predict` takes, filled up with empty rows.

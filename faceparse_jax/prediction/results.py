@@ -10,15 +10,14 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from faceparse_jax.errors import InputError, few
-from faceparse_jax.images import depth_to_u8
-from faceparse_jax.images.draw import colour_depth, prediction_picture
-from faceparse_jax.labels import Scheme
+from faceparse_jax.images.draw import prediction_picture
 from faceparse_jax.prediction.inputs import Input
-from faceparse_jax.prediction.items import Item
 from faceparse_jax.prediction.parser import Result
 from faceparse_jax.prediction.record import JOURNAL, MARK, RECORD, replace
 
-_KINDS = ("label.png", "colours.png", "overlay.png", "depth.png", "probabilities.npz")
+_KINDS = (
+    "label.png", "colours.png", "overlay.png", "depth.png", "uncertainty.png", "probabilities.npz",
+)  # fmt: skip
 _MAX_NAME = 255  # bytes of a file's name on nearly every file system
 
 
@@ -78,22 +77,23 @@ def make_folder(out: pathlib.Path) -> None:
         ) from error
 
 
-def write(
-    out: pathlib.Path, stem: str, item: Item, result: Result, scheme: Scheme
-) -> dict[str, str]:
+def write(out: pathlib.Path, stem: str, result: Result) -> dict[str, str]:
     """Writes the files of one prediction and removes outdated ones; their names by kind."""
-    image, depth = item.image, item.depth
-    shown = colour_depth(depth_to_u8(depth)) if image is None else image
+    scheme = result.scheme
+    shown = prediction_picture(result.item.picture, result.label, scheme)
     # TensorFlow and OpenCV read a palette as colours, so the ids are grey and have no palette.
     coloured = Image.fromarray(result.label)
     coloured.putpalette(scheme.palette.tobytes())
     pictures = {
         "label.png": Image.fromarray(result.label),
         "colours.png": coloured,
-        "overlay.png": Image.fromarray(prediction_picture(shown, result.label, scheme)),
+        "overlay.png": Image.fromarray(shown),
     }
     if result.depth is not None:
         pictures["depth.png"] = Image.fromarray(result.depth)
+    if result.uncertainty is not None:
+        grey = np.rint(result.uncertainty * 255).astype(np.uint8)
+        pictures["uncertainty.png"] = Image.fromarray(grey)
     mark = PngImagePlugin.PngInfo()
     mark.add_text("Software", MARK)
     writers: dict[str, Callable[[BinaryIO], Any]] = {

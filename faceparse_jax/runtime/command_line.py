@@ -8,7 +8,7 @@ import dataclasses
 import os
 import pathlib
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from absl import flags
@@ -27,14 +27,15 @@ class Flag:
     Attributes:
         name: without dashes.
         kind: of its value; `ConfigDict` for a file whose keys flags override, as in
-            ``--config.optim.rate=0.005``; words to choose from.
+            ``--config.optim.rate=0.005``; words to choose from; `list` for words of which
+            several may follow, as in ``--image a.jpg b.jpg``.
         default: the value where the flag is not given.
         help: a sentence.
         needed: what a user without the flag is told to add; empty where it may be left out.
     """
 
     name: str
-    kind: type[str | int | float | bool | ConfigDict] | tuple[str, ...]
+    kind: type[str | int | float | bool | list | ConfigDict] | tuple[str, ...]
     default: Any
     help: str
     needed: str = ""
@@ -106,7 +107,7 @@ def parse(
         print(_help([named[mode]]) if mode else f"{about}\n{_help(modes)}")
         raise SystemExit(0)
     mode = named[first["mode"].value or modes[0].name]
-    words = list(_with_shipped_configs(words, mode))
+    words = list(_with_shipped_configs(_one_by_one(words, mode), mode))
     values = flags.FlagValues()
     for flag in (mode.workdir, *mode.flags):
         _define(flag, values, words)
@@ -135,17 +136,26 @@ def run_config(config: ConfigDict | None) -> ConfigDict | None:
     return config
 
 
+_VALUES = {
+    str: " TEXT",
+    list: " TEXT...",
+    int: " NUMBER",
+    float: " NUMBER",
+    bool: "",
+    ConfigDict: " FILE",
+}
+
+
 def _help(modes: Sequence[Mode]) -> str:
     """What the modes do, and their flags."""
     lines = []
     for mode in modes:
         lines += [f"--mode {mode.name}", f"    {mode.help}"]
         for flag in (mode.workdir, *mode.flags):
-            value = {bool: "", int: " NUMBER", float: " NUMBER", ConfigDict: " FILE"}.get(
-                flag.kind, " TEXT"
-            )
             if isinstance(flag.kind, tuple):
                 value = f" {'|'.join(flag.kind)}"
+            else:
+                value = _VALUES[flag.kind]
             told = flag.help
             if flag.needed:
                 told += " Required."
@@ -167,7 +177,24 @@ def _shipped_configs() -> dict[str, pathlib.Path]:
     }
 
 
-def _with_shipped_configs(words: Sequence[str], mode: Mode) -> Iterator[str]:
+def _one_by_one(words: Sequence[str], mode: Mode) -> Iterator[str]:
+    """The words, with a flag that several may follow before each of them."""
+    named = [f"{dash}{f.name}" for f in mode.flags if f.kind is list for dash in ("-", "--")]
+    flag = ""
+    for word, following in zip(words, (*words[1:], "-"), strict=False):
+        if word in named:
+            if following.startswith("-"):
+                raise InputError(word, "nothing", "one word or several", f"run {COMMAND} --help")
+            flag = word
+        elif word.startswith("-"):
+            name = word.partition("=")[0]
+            flag = name if name in named else ""
+            yield word
+        else:
+            yield f"{flag}={word}" if flag else word
+
+
+def _with_shipped_configs(words: Iterable[str], mode: Mode) -> Iterator[str]:
     """The words, with the package's config where one names a file that is not there."""
     named = [f"{dash}{f.name}" for f in mode.flags if f.kind is ConfigDict for dash in ("-", "--")]
     before = ""
@@ -220,6 +247,7 @@ def _define(flag: Flag, values: flags.FlagValues, words: Sequence[str]) -> None:
             int: flags.DEFINE_integer,
             float: flags.DEFINE_float,
             bool: flags.DEFINE_bool,
+            list: flags.DEFINE_multi_string,
         }
         define[flag.kind](flag.name, flag.default, flag.help, flag_values=values)
 

@@ -34,6 +34,7 @@ from tests.support.known_parser import (
 from tests.support.places import ROOT
 
 WHOLE, RGB, PROBABILITIES = Settings(), Settings(output="rgb"), Settings(probabilities=True)
+UNCERTAINTY = Settings(uncertainty=True)
 
 
 def test_folders_are_paired_and_every_file_is_written(parser, photos):
@@ -79,6 +80,63 @@ def test_one_folder_may_hold_images_and_their_depth(parser, photos):
     assert [record[n]["source"] for n in "012"] == [
         "rgb+translated depth", "rgb+depth", "rgb+translated depth",
     ]  # fmt: skip
+
+
+def test_uncertainty_is_written_as_a_grey_picture(parser, photos):
+    photo, out = photos / "images" / "0.png", photos / "out"
+    entry = predict_files(parser, photo, None, out, UNCERTAINTY)["predictions"]["0"]
+    assert entry["written"]["uncertainty"] == "0_uncertainty.png"
+    picture = Image.open(out / "0_uncertainty.png")
+    assert picture.mode == "L"
+    expected = parser(photo, uncertainty=True).uncertainty
+    np.testing.assert_array_equal(np.array(picture), np.rint(expected * 255))
+    assert expected.max() > 0.9
+    predict_files(parser, photo, None, out)
+    assert "0_uncertainty.png" not in names(out)
+
+
+def test_uncertainty_is_refused_where_one_parser_answers(photos):
+    images, depths, out = photos / "images", photos / "depths", photos / "out"
+    refused = "for which one parser of these networks answers, expected .* leave --uncertainty out"
+    for networks, given, told in (
+        (("rgb",), (images / "0.png", depths / "0.png"), "image and depth map"),
+        (("rgb", "depth"), (images / "0.png", None), "image"),
+        (("rgb", "depth", "translator"), (None, depths), "depth map"),
+        (("rgb", "depth"), (images, depths), "image"),  # one of them has no depth
+    ):
+        parser = make_parser(*networks)
+        with pytest.raises(
+            InputError, match=rf"--uncertainty: found an input \({told}\) {refused}"
+        ):
+            predict_files(parser, *given, out, UNCERTAINTY)
+        assert not out.exists()
+        predict_files(parser, *given, out)
+        shutil.rmtree(out)
+
+
+def test_several_files_and_folders_are_parsed_and_paired(parser, photos):
+    images, depths, out = photos / "images", photos / "depths", photos / "out"
+    more = photos / "more"
+    more.mkdir()
+    (images / "2.png").rename(more / "2.png")
+    given = [str(images / "0.png"), images / "1.png", more, more / "2.png"]
+    assert sorted(predict_files(parser, given, None, out)["predictions"]) == ["0", "1", "2"]
+    sources = [entry["source"] for entry in recorded(out).values()]
+    assert sources == ["rgb+translated depth"] * 3
+    predict_files(parser, given, depths, out)
+    sources = {stem: entry["source"] for stem, entry in recorded(out).items()}
+    assert sources == {"0": "rgb+depth", "1": "rgb+depth", "2": "rgb+translated depth"}
+    shutil.copy(images / "0.png", more)
+    for wrong, says in (
+        ((given, None, out), r"images/0\.png and .*more/0\.png, expected one file for '0'"),
+        ((given[:2], None, images / "0.png"), "a file"),
+        ((given[1:3], None, more), "folder of the inputs"),
+        (([images / "0.png", more / "2.png"], depths, out), r"1_depth\.png without an image"),
+        (([images / "0.png", photos / "nowhere"], None, out), "nowhere: found nothing"),
+        (([], None, out), "images, depth maps or both"),
+    ):
+        with pytest.raises(InputError, match=says):
+            predict_files(parser, *wrong)
 
 
 def test_an_input_whose_results_no_file_system_can_name_is_refused(parser, photos):

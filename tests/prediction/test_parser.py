@@ -1,10 +1,17 @@
 """The parser: sizes, sources and inputs, with networks whose answer is known."""
 
+import io
+import pathlib
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
 from faceparse_jax.errors import InputError
+from faceparse_jax.images import draw, read_image
 from faceparse_jax.labels import CELEBAMASK_HQ
+from faceparse_jax.models.inference import disagreement
 from tests.support.known_parser import (
     CLOTH,
     COLOURS,
@@ -144,9 +151,23 @@ def test_depth_without_any_depth_counts_as_absent(parser):
 @pytest.mark.parametrize(
     "inputs",
     [
-        {"image": np.zeros((8, 8, 3), np.float32)},
-        {"image": np.zeros((8, 8), np.uint8)},
         {"image": np.zeros((0, 8, 3), np.uint8)},
+        {"image": np.zeros((0, 8), np.float32)},
+        {"image": np.zeros((3, 8, 8), np.uint8)},  # channels first, or three in grey
+        {"image": np.zeros((8, 8, 2), np.uint8)},
+        {"image": np.zeros(8, np.uint8)},
+        {"image": np.zeros((8, 8, 3), np.uint16)},
+        {"image": np.zeros((8, 8, 3), bool)},
+        {"image": np.full((8, 8, 3), -0.01)},
+        {"image": np.full((8, 8, 3), 1.01)},
+        {"image": np.full((8, 8), np.nan, np.float32)},
+        {"image": {"photo": 1}},
+        {"image": [[0, 1], [2]]},
+        {"image": "nowhere.png"},
+        {"image": b"no picture"},
+        {"depth": pathlib.Path("nowhere.png")},
+        {"depth": 5},
+        {"depth": np.ones((3, 8, 8), np.uint8)},
         {"depth": np.ones((8, 8, 3), np.uint8)},
         {"depth": np.ones((8, 8), np.int32)},
         {"depth": np.ones((8, 8), bool), "depth_kind": "metric"},
@@ -239,3 +260,161 @@ def test_depth_that_lies_against_the_face_of_the_rgb_parser_is_warned_of():
     (warning,) = parser(image=photo, depth=depth).warnings
     assert "another picture" in warning
     assert not parser(image=photo, depth=depth, output="rgb").warnings
+
+
+def png(pixels, path=None, **more):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(path or file, "PNG", **more)
+    return path or file.getvalue()
+
+
+def assert_alike(result, other):
+    np.testing.assert_array_equal(result.label, other.label)
+    np.testing.assert_array_equal(result.confidence, other.confidence)
+    assert result.source == other.source
+
+
+def test_a_photograph_and_its_depth_of_every_form_give_one_answer(parser, tmp_path):
+    _, photo = bands(40, 30)
+    depth = depth_like(photo)
+    paths = [tmp_path / "photo.png", tmp_path / "depth.png"]
+    for path, pixels in zip(paths, (photo, depth), strict=True):
+        png(pixels, path)
+    photos = [
+        str(paths[0]), paths[0], paths[0].read_bytes(), Image.open(paths[0]), jnp.asarray(photo),
+        *((photo / 255).astype(kind) for kind in (np.float16, np.float32, np.float64)),
+    ]  # fmt: skip
+    depths = [
+        str(paths[1]), paths[1], paths[1].read_bytes(), Image.open(paths[1]), jnp.asarray(depth),
+        depth[..., None], Image.fromarray(depth), depth,
+    ]  # fmt: skip
+    expected = parser(image=photo, depth=depth)
+    together = parser(photos, depths)
+    assert len(together) == 8
+    for result, given, its_depth in zip(together, photos, depths, strict=True):
+        assert_alike(result, expected)
+        assert_alike(parser(given, its_depth), expected)
+
+
+def test_grey_and_transparent_photographs_are_taken_as_from_files(parser):
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 256, (32, 32), np.uint8)
+    for given in (grey, grey[..., None], grey / 255, Image.fromarray(grey)):
+        expected = parser(image=np.repeat(grey[..., None], 3, axis=-1))
+        assert_alike(parser(image=given), expected)
+    clear = rng.integers(0, 256, (32, 32, 4), np.uint8)
+    clear[:16, :, 3] = 0
+    behind = read_image(png(clear))
+    assert (behind[:16] == behind[0, 0]).all()
+    for given in (clear, clear / 255, Image.fromarray(clear)):
+        np.testing.assert_array_equal(parser.item(given, None).image, behind)
+
+
+def test_a_batch_gives_what_its_rows_give_alone(parser):
+    photos = np.stack([bands(32, 32)[1], bands(32, 32)[1][::-1]])
+    depths = np.stack([depth_like(photo) for photo in photos])
+    alone = [parser(image=i, depth=d) for i, d in zip(photos, depths, strict=True)]
+    for image in (photos, list(photos), photos / 255, tuple(photos)):
+        for result, expected in zip(parser(image, depths[..., None]), alone, strict=True):
+            assert_alike(result, expected)
+    grey = photos[..., :1]
+    assert_alike(parser(grey)[1], parser(grey[1]))
+    assert_alike(parser(depth=depths[..., None])[1], parser(depth=depths[1]))
+    assert parser(photos[:0]) == []
+    with pytest.raises(InputError, match="found 2 images, 1 depth maps"):
+        parser(photos, depths[:1, ..., None])
+    with pytest.raises(InputError, match=r"image\[1\]: found float64 from 0 to 150, expected"):
+        parser([photos[0], photos[1].astype(float)])
+    with pytest.raises(InputError, match=r"image: found uint8 of shape \(2, 32, 32\).*a list or"):
+        parser(grey[..., 0])
+
+
+def test_exif_turns_paths_and_pictures_and_their_depth(parser, tmp_path):
+    _, photo = bands(40, 30)
+    depth = depth_like(photo)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # a quarter to the right
+    png(np.rot90(photo), tmp_path / "photo.png", exif=exif)
+    for given in (tmp_path / "photo.png", Image.open(tmp_path / "photo.png")):
+        result = parser(given, np.rot90(depth), output="depth")
+        assert_alike(result, parser(photo, depth, output="depth"))
+        np.testing.assert_array_equal(result.item.image, photo)
+        assert (result.item.turn, result.item.depth_turned) == ("ROTATE_270", True)
+
+
+def test_a_picture_that_pillow_cannot_decode_any_more_is_one_sentence(parser):
+    data = png(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8))
+    cut, closed = Image.open(io.BytesIO(data[: len(data) // 2])), Image.open(io.BytesIO(data))
+    closed.close()
+    for picture in (cut, closed):
+        with pytest.raises(InputError, match="image: found a truncated, damaged"):
+            parser(image=picture)
+
+
+def test_disagreement_is_the_jensen_shannon_divergence_in_bits():
+    sure, other, half = (jnp.array(p) for p in ((1.0, 0.0), (0.0, 1.0), (0.5, 0.5)))
+    assert disagreement(sure, sure) == 0
+    assert disagreement(sure, other) == 1
+    # The mean is (3/4, 1/4): half of log2(4/3), and a quarter of log2(2/3) + log2(2).
+    by_hand = np.log2(4 / 3) / 2 + (np.log2(2 / 3) + 1) / 4
+    np.testing.assert_allclose(disagreement(sure, half), by_hand, rtol=1e-5)
+    np.testing.assert_allclose(disagreement(half, sure), by_hand, rtol=1e-5)
+
+
+def test_uncertainty_is_the_disagreement_of_the_two_parsers(parser):
+    label = np.zeros((SIZE, SIZE), np.uint8)
+    label[:, 16:] = CLOTH
+    photo, depth = COLOURS[label], np.zeros((SIZE, SIZE), np.uint8)
+    depth[8:] = 60 + np.arange(24, dtype=np.uint8)[:, None]
+    both = parser(photo, depth, uncertainty=True)
+    parts = [parser(photo, depth, output=o, probabilities=True) for o in ("rgb", "depth")]
+    p, q = (part.probabilities.astype(np.float64) for part in parts)
+    mean = (p + q) / 2
+    terms = [np.where(x > 0, x * np.log2(np.where(x > 0, x / mean, 1)), 0) for x in (p, q)]
+    expected = sum(terms).sum(-1) / 2
+    assert both.uncertainty.dtype == np.float32
+    np.testing.assert_allclose(both.uncertainty, expected, atol=2e-3)
+    assert both.uncertainty[:8, :16].max() < 0.1  # both see the background
+    assert both.uncertainty[8:].min() > 0.9
+    for output in ("rgb", "depth"):
+        one = parser(photo, depth, output=output, uncertainty=True)
+        np.testing.assert_allclose(one.uncertainty, both.uncertainty, atol=1e-6)
+    assert parser(photo, depth).uncertainty is None
+
+
+def test_uncertainty_has_the_input_size_and_is_none_where_one_parser_answers(parser):
+    _, photo = bands(50, 70)
+    depth = depth_like(photo)
+    translated, real, alone = parser([photo, photo, None], [None, depth, depth], uncertainty=True)
+    assert translated.uncertainty.shape == real.uncertainty.shape == (50, 70)
+    assert not np.array_equal(translated.uncertainty, real.uncertainty)
+    for result in (translated, real):
+        assert result.uncertainty.min() >= 0
+        assert result.uncertainty.max() <= 1
+    assert alone.uncertainty is None
+    without = make_parser("rgb", "depth")
+    one, two = without([photo, photo], [None, depth], uncertainty=True)
+    assert one.uncertainty is None
+    np.testing.assert_allclose(two.uncertainty, real.uncertainty, atol=1e-6)
+    assert make_parser("rgb")(photo, depth, uncertainty=True).uncertainty is None
+
+
+def test_overlay_lies_over_the_photograph_or_the_depth(parser):
+    _, photo = bands(40, 30)
+    depth = depth_like(photo)
+    both, alone = parser(photo / 255, depth), parser(depth=depth)
+    assert both.scheme is alone.scheme is CELEBAMASK_HQ
+    expected = draw.overlay(photo, both.label, CELEBAMASK_HQ)
+    np.testing.assert_array_equal(both.overlay(), expected)
+    expected = draw.overlay(draw.colour_depth(depth), alone.label, CELEBAMASK_HQ)
+    np.testing.assert_array_equal(alone.overlay(), expected)
+
+
+def test_the_same_call_twice_compiles_once():
+    parser, photos = make_parser("rgb", "depth", "translator"), [bands(40, 30)[1]] * 3
+    for size, programs in (((40, 30), 1), ((64, 20), 1)):
+        parser(image=bands(*size)[1], uncertainty=True)
+        assert parser._run._cache_size() == programs
+    for _ in range(2):
+        parser(image=photos, uncertainty=True)
+    assert parser._run._cache_size() == 2
