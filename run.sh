@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # ./run.sh           the demo: synthetic heads, training, evaluation, prediction
+# ./run.sh predict PHOTO...   parses photographs or folders of them with the networks that ship, into
+#                    the folder parsed; flags of --mode predict may follow, as in --out FOLDER
 # ./run.sh study     the demo's study: scarce depth, three seeds, tables and a plot
 # ./run.sh install   only makes the virtual environment
 # ./run.sh test      lint and tests; words behind it are pytest's, as in ./run.sh test --cov
@@ -127,22 +129,35 @@ study() {
   echo "Tables, plot, scores and record: $out/tables.md, plot.png, results.csv, record.json"
 }
 
+# from_caller VENV MODULE WORDS...: runs it in the folder for which the user's paths are meant
+from_caller() {
+  local own
+  own=$(cd "$1" && pwd)
+  export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+  cd "$caller"
+  exec "$own/bin/python" -m "${@:2}"
+}
+
+predict() {
+  install
+  case ${1:-} in -*) ;; *) set -- --image "$@" ;; esac
+  from_caller "$venv" faceparse_jax.main --mode predict --out parsed "$@"
+}
+
 make_depth() {
   # An environment of its own: MediaPipe and TensorFlow need different versions of protobuf.
   local own=${VENV_DEPTH:-.venv-depth}
   install_into "$own" 12 requirements-depth.txt
-  own=$(cd "$own" && pwd)
-  export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
-  cd "$caller"  # for which the user's paths are meant
-  exec "$own/bin/python" -m faceparse_jax.data.make_depth "$@"
+  from_caller "$own" faceparse_jax.data.make_depth "$@"
 }
 
 case ${1:-demo} in
   demo) demo ;;
+  predict) shift; predict "$@" ;;
   study) study ;;
   install) install ;;
   test) shift; run_tests "$@" ;;
   lock) lock ;;
   make_depth) shift; make_depth "$@" ;;
-  *) fail "run.sh: found '$1', expected no argument, study, install, test, lock or make_depth; next: ./run.sh" ;;
+  *) fail "run.sh: found '$1', expected no argument, predict, study, install, test, lock or make_depth; next: ./run.sh" ;;
 esac

@@ -97,6 +97,7 @@ def test_what_is_short_runs(capsys):
         ("python benchmarks/absent.py", "benchmarks/absent.py"),
         ("./run.sh studies", "run.sh knows"),
         ("./run.sh make_depth --image photos", "--out"),
+        ("./run.sh predict photo.jpg --quick", "no such flag"),
         ('pip install ".[data,plots]"', "no extra data,plots"),
         ("pip install -r requirement.txt", "no file requirement.txt"),
         ("conda install faceparse", "no command"),

@@ -127,6 +127,8 @@ def _check_script(line: str, words: Sequence[str]) -> None:
     known = re.findall(r"^  ([a-z_]+)\) ", (ROOT / "run.sh").read_text(), re.MULTILINE)
     if words and words[0] not in known:
         raise Wrong(f"{line}: run.sh knows {', '.join(known)}")
+    if words[:1] == ["predict"] and words[1:]:
+        _check_main(line, ["--mode=predict", "--out=parsed", "--image", *words[1:]])
     if words[:1] == ["make_depth"] and words[1:]:
         _check_module(line, "faceparse_jax.data.make_depth", words[1:])
 
