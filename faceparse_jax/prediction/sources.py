@@ -76,7 +76,7 @@ def _array(given: Any, name: str) -> np.ndarray:
     if not hasattr(given, "__array__"):
         raise InputError(
             name,
-            f"a {type(given).__name__}",
+            f"an object of type {type(given).__name__}",
             "a path, a picture of Pillow or an array",
             "read it first, for example with faceparse_jax.images",
         )
@@ -85,24 +85,29 @@ def _array(given: Any, name: str) -> np.ndarray:
 
 def _rgb(array: np.ndarray, name: str) -> Photo:
     channels = array.shape[2] if array.ndim == 3 else 1 if array.ndim == 2 else 0
-    known = array.dtype == np.uint8 or array.dtype.kind == "f"
-    if channels not in (1, 3, 4) or not known or not array.size:
+    if channels not in (1, 3, 4) or not array.size:
         raise InputError(
             name,
-            f"{array.dtype} of shape {array.shape}",
-            "uint8, or floats from 0 to 1, of shape (height, width) or (height, width, channels) "
-            "with 1, 3 or 4 channels",
+            f"an array of shape {array.shape}",
+            "(height, width) or (height, width, channels) with 1, 3 or 4 channels",
             "move the channels to the end; several photographs at once are a list or "
             "(n, height, width, channels)",
         )
+    if array.dtype != np.uint8 and array.dtype.kind != "f":
+        raise InputError(
+            name,
+            f"numbers of type {array.dtype}",
+            "uint8, or floats from 0 to 1",
+            "divide by the value of white",
+        )
     if array.dtype != np.uint8:
         least, most = float(array.min()), float(array.max())
-        if not (least >= 0 and most <= 1):  # nor where they are NaN
+        if not (least >= 0 and most <= 1):  # nor where there is NaN
             raise InputError(
                 name,
-                f"{array.dtype} from {least:g} to {most:g}",
+                "NaN" if np.isnan(least) else f"{array.dtype} from {least:g} to {most:g}",
                 "floats from 0 to 1",
-                "divide by what white is, or convert to uint8",
+                "replace the NaN" if np.isnan(least) else "divide by the value of white",
             )
         array = np.rint(array.astype(np.float32) * 255).astype(np.uint8)
     if channels == 3:

@@ -152,21 +152,6 @@ def test_depth_without_any_depth_counts_as_absent(parser):
     "inputs",
     [
         {"image": np.zeros((0, 8, 3), np.uint8)},
-        {"image": np.zeros((0, 8), np.float32)},
-        {"image": np.zeros((3, 8, 8), np.uint8)},  # channels first, or three in grey
-        {"image": np.zeros((8, 8, 2), np.uint8)},
-        {"image": np.zeros(8, np.uint8)},
-        {"image": np.zeros((8, 8, 3), np.uint16)},
-        {"image": np.zeros((8, 8, 3), bool)},
-        {"image": np.full((8, 8, 3), -0.01)},
-        {"image": np.full((8, 8, 3), 1.01)},
-        {"image": np.full((8, 8), np.nan, np.float32)},
-        {"image": {"photo": 1}},
-        {"image": [[0, 1], [2]]},
-        {"image": "nowhere.png"},
-        {"image": b"no picture"},
-        {"depth": pathlib.Path("nowhere.png")},
-        {"depth": 5},
         {"depth": np.ones((3, 8, 8), np.uint8)},
         {"depth": np.ones((8, 8, 3), np.uint8)},
         {"depth": np.ones((8, 8), np.int32)},
@@ -178,6 +163,39 @@ def test_depth_without_any_depth_counts_as_absent(parser):
 def test_arrays_of_another_form_are_refused(parser, inputs):
     with pytest.raises(InputError, match="found"):
         parser.item(**{"image": None, "depth": None} | inputs)
+
+
+_CHANNELS_FIRST = np.zeros((3, 8, 8), np.uint8)  # or three pictures in grey
+
+
+@pytest.mark.parametrize(
+    ("inputs", "says"),
+    [
+        ({"image": _CHANNELS_FIRST}, "image: found an array of shape (3, 8, 8), expected (height"),
+        ({"image": _CHANNELS_FIRST[None]}, "image[0]: found an array of shape (3, 8, 8)"),
+        ({"image": np.zeros((8, 8, 2), np.uint8)}, "with 1, 3 or 4 channels; next: move"),
+        ({"image": np.zeros(8, np.uint8)}, "found an array of shape (8,)"),
+        ({"image": np.zeros((0, 8))}, "found an array of shape (0, 8)"),
+        ({"image": np.zeros((8, 8, 3), np.uint16)}, "type uint16, expected uint8, or floats from"),
+        ({"image": np.zeros((8, 8, 3), bool)}, "type bool, expected uint8, or floats from 0 to 1"),
+        ({"image": np.full((8, 8, 3), -0.01)}, "float64 from -0.01 to -0.01, expected floats from"),
+        ({"image": np.full((8, 8, 4), 1.01)}, "float64 from 1.01 to 1.01, expected floats from 0"),
+        ({"image": np.full((8, 8), np.inf)}, "float64 from inf to inf, expected floats from 0"),
+        ({"image": np.full((8, 8), np.nan, np.float32)}, "image: found NaN, expected floats from"),
+        ({"image": {"photo": 1}}, "found an object of type dict, expected a path, a picture"),
+        ({"image": [[0, 1], [2]]}, "image[0]: found an object of type list, expected a path"),
+        ({"image": ["nowhere.png"]}, "nowhere.png: found no such file or directory"),
+        ({"image": b"no picture"}, "image: found a truncated, damaged or foreign file"),
+        ({"depth": pathlib.Path("nowhere.png")}, "nowhere.png: found no such file or directory"),
+        ({"depth": 5}, "depth: found an object of type int, expected a path"),
+        ({"depth": [np.ones((3, 8, 8))]}, "depth[0]: found float64 of shape (3, 8, 8), expected"),
+    ],
+)
+def test_what_is_no_input_is_one_sentence(parser, inputs, says):
+    with pytest.raises(InputError) as error:
+        parser(**inputs)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_16_bits_of_depth_reach_the_networks(parser):
@@ -325,7 +343,7 @@ def test_a_batch_gives_what_its_rows_give_alone(parser):
         parser(photos, depths[:1, ..., None])
     with pytest.raises(InputError, match=r"image\[1\]: found float64 from 0 to 150, expected"):
         parser([photos[0], photos[1].astype(float)])
-    with pytest.raises(InputError, match=r"image: found uint8 of shape \(2, 32, 32\).*a list or"):
+    with pytest.raises(InputError, match=r"shape \(2, 32, 32\).*several photographs at once are"):
         parser(grey[..., 0])
 
 
