@@ -9,6 +9,7 @@
 # ./run.sh lock      writes constraints.txt anew from the environment
 # VENV names another folder for the environment, VENV_DEPTH for make_depth's, DEMO and STUDY others for what they write.
 set -euo pipefail
+unset CDPATH  # with which cd tells where it went
 caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
 venv=${VENV:-.venv}
@@ -139,8 +140,12 @@ from_caller() {
 }
 
 predict() {
+  case ${1:-} in
+    "") fail "./run.sh predict: found no photograph, expected photographs or folders, then flags; next: ./run.sh predict photo.jpg" ;;
+    -*) ;;
+    *) set -- --image "$@" ;;
+  esac
   install
-  case ${1:-} in -*) ;; *) set -- --image "$@" ;; esac
   from_caller "$venv" faceparse_jax.main --mode predict --out parsed "$@"
 }
 

@@ -1,4 +1,4 @@
-"""What there is to measure on a GPU, in one script of less than eight minutes.
+"""What there is to measure on a GPU, in one script.
 
     python -m benchmarks.gpu
     python -m benchmarks.gpu --small                # a trial on the CPU, small
@@ -8,15 +8,15 @@ The parts are, in this order: the card's measured rates; the joint step at 448 p
 16 images, ours, by torch.compile and in eager PyTorch; the terms and gradients of the step
 against those of the CPU; the renderer of heads; evaluation and prediction; the kernels of our
 step; and the joint step with 64 images. A part is skipped where the time that it may take is
-longer than what is left of --budget, and since compilation takes minutes, all of them need more
-than its eight minutes. What fails says why, and the rest goes on. Results are printed at once and
-written to OUT/gpu.json after each part; OUT is --out, or $OUT, or runs/gpu.
+longer than what is left of --budget, and --budget 1020 runs all of them: compilation takes minutes.
+What fails says why, and the rest goes on. Results are printed at once and written to OUT/gpu.json
+after each part; OUT is --out, or $OUT, or runs/gpu.
 
 In the trial torch.compile captures the program and generates no code (its backend aot_eager),
 since that takes minutes on a CPU.
 
 It needs neither TensorFlow nor a network. PyTorch is that of $TORCH_PYTHON, of this interpreter or
-of .venv-torch; without it the parts of PyTorch fail.
+of .venv-torch; without it our step is measured alone.
 """
 
 import argparse
@@ -29,7 +29,7 @@ import pathlib
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -145,82 +145,107 @@ def differences(one: Mapping[str, np.ndarray], other: Mapping[str, np.ndarray]):
     }
 
 
+_TO_TIME = 60
+"""Seconds that the programs need for what is timed, once they are compiled."""
+
+
 def joint_step(run: Run, batch: int) -> dict[str, Any]:
     """The joint step by program: ours, by torch.compile and in eager PyTorch.
 
     The first two compile at the same time, which takes minutes, and are timed in turn afterwards.
-    A program that fails says why, and the others go on.
     """
-    try:
-        python = step.find_torch(make=False)
-    except InputError as error:
-        python, missing = "", str(error)
     small = {"side": 64, "batch": 2, "device": "cpu", "calls": 2}
     full = {"side": 448, "batch": batch, "device": "cuda", "calls": 10}
     layout = "channels_last"
     task = run.task(small, full, do="step", dtype="bfloat16", memory_format=layout)
-    task["weights"] = python and step.make_weights(python, task["side"], run.folder)
-    backend = "aot_eager" if run.small else "inductor"
-    torch = {"compiled": task | {"compile": backend}, "eager": task | {"compile": ""}}
-    found: dict[str, dict[str, Any]] = {}
-    first: dict[str, dict[str, Any]] = {}
-
-    def measured(tasks: Mapping[str, Mapping[str, Any]]) -> None:
-        with contextlib.ExitStack() as stack:
-            programs = {}
-            for name, its in tasks.items():
-                words = step.OURS if name == "ours" else step.torch_program(python)
-                programs[name] = stack.enter_context(step.Program(words, its))
-            seconds: dict[str, list[float]] = {}
-            for name, program in programs.items():
-                try:
-                    first[name] = program.answer(run.left())
-                    seconds[name] = []
-                except step.Failed as error:
-                    found[name] = {"failed": str(error)}
-            timed: dict[str, dict[str, Any]] = {}
-            for _ in range(2):
-                for name, times in seconds.items():
-                    timed[name] = programs[name].ask(task["calls"], run.left())
-                    times += timed[name]["seconds"]
-            for name, times in seconds.items():
-                found[name] = its = _of_step(run, task, first, name, times)
-                its["peak_gib"] = timed[name]["peak_bytes"] / 2**30
-                if name != "ours" and "images_per_s" in found.get("ours", {}):
-                    rate = found["ours"]["images_per_s"][0]
-                    its["ours_is_so_many_times_as_fast"] = rate / its["images_per_s"][0]
-
-    measured({"ours": task, "compiled": torch["compiled"]} if python else {"ours": task})
+    steps = _Steps(run, task)
+    python = steps.tried("torch", step.find_torch, False)
     if python:
-        measured({"eager": torch["eager"]})
-    else:
-        found["torch"] = {"failed": missing}
-    if failed := [f"{name}: {of['failed']}" for name, of in found.items() if "failed" in of]:
-        found["failed"] = "; ".join(failed)
-    return found
+        weights = steps.tried("torch", step.make_weights, python, task["side"], run.folder)
+    task["weights"] = (python and weights) or ""
+    if not task["weights"]:
+        steps.measure({"ours": (step.OURS, task)})
+        return steps.result()
+    torch = step.torch_program(python)
+    backend = "aot_eager" if run.small else "inductor"
+    steps.measure({"ours": (step.OURS, task), "compiled": (torch, task | {"compile": backend})})
+    steps.measure({"eager": (torch, task | {"compile": ""})})
+    return steps.result()
 
 
-def _of_step(run: Run, task, first: Mapping[str, Any], name: str, seconds):
-    """What is told of one program, whose `first` answer and that of ours are known."""
-    low, middle, high = np.percentile(seconds, (10, 50, 90))
-    rows, its, ours = task["batch"], first[name], first.get("ours")
-    result = {
-        "version": its["version"],
-        "side": task["side"],
-        "batch": rows,
-        "calls": len(seconds),
-        "images_per_s": [rows / middle, rows / high, rows / low],
-        "first_call_s": its["first_s"],
-        "first": its,
-    }
-    rates = run.found.get("card", {})
-    if ours and ours["flops"] and "tflops" in rates:
-        result["share_of_matrix_rate"] = ours["flops"] / middle / 1e12 / rates["tflops"]
-    if name == "ours" and ours["bytes"] and "gb_per_s" in rates:
-        result["share_of_memory_rate"] = ours["bytes"] / middle / 1e9 / rates["gb_per_s"]
-    if name != "ours" and ours:
-        result["differs_from_ours"] = step.gap(ours, its, task["dtype"])
-    return result
+class _Steps:
+    """Programs that make the same step; one that fails says why, and the others go on."""
+
+    def __init__(self, run: Run, task: Mapping[str, Any]):
+        self._run, self._task = run, task
+        self._first: dict[str, Any] = {}
+        self._found: dict[str, dict[str, Any]] = {}
+
+    def tried(self, name: str, function: Callable, *arguments: Any) -> Any:
+        """What the function gives; None where it fails, which is told of the program."""
+        try:
+            return function(*arguments)
+        except (step.Failed, InputError) as error:
+            self._found[name] = {"failed": str(error)}
+            return None
+
+    def measure(self, programs: Mapping[str, tuple[Sequence[str], Mapping[str, Any]]]) -> None:
+        """Starts all programs, each given by its words and its task, then times them in turn."""
+        left = self._run.left
+        # One that compiles for too long leaves time to measure the others.
+        later = _TO_TIME if len(programs) > 1 and not self._run.small else 0
+        with contextlib.ExitStack() as stack:
+            running = {
+                name: stack.enter_context(step.Program(*its)) for name, its in programs.items()
+            }
+            for name, program in running.items():
+                if first := self.tried(name, program.answer, max(left() - later, 1.0)):
+                    self._first[name] = first
+            timed: dict[str, list[dict[str, Any]]] = {name: [] for name in running}
+            for _ in range(2):
+                for name in [name for name in running if name not in self._found]:
+                    answer = self.tried(name, running[name].ask, self._task["calls"], left())
+                    timed[name].append(answer)
+        for name in [name for name in running if name not in self._found]:
+            if told := self.tried(name, self._told, name, timed[name]):
+                self._found[name] = told
+
+    def _told(self, name: str, timed: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """What is told of one program.
+
+        Raises:
+            Failed: its terms are not those of ours.
+        """
+        seconds = [second for of in timed for second in of["seconds"]]
+        low, middle, high = np.percentile(seconds, (10, 50, 90))
+        task, rows = self._task, self._task["batch"]
+        its, ours = self._first[name], self._first.get("ours")
+        result = {
+            "version": its["version"],
+            "side": task["side"],
+            "batch": rows,
+            "calls": len(seconds),
+            "images_per_s": [rows / middle, rows / high, rows / low],
+            "first_call_s": its["first_s"],
+            "peak_gib": timed[-1]["peak_bytes"] / 2**30,
+            "first": its,
+        }
+        rates = self._run.found.get("card", {})
+        if ours and ours["flops"] and "tflops" in rates:
+            result["share_of_matrix_rate"] = ours["flops"] / middle / 1e12 / rates["tflops"]
+        if name == "ours" and ours["bytes"] and "gb_per_s" in rates:
+            result["share_of_memory_rate"] = ours["bytes"] / middle / 1e9 / rates["gb_per_s"]
+        if name != "ours" and "images_per_s" in self._found.get("ours", {}):
+            rate = self._found["ours"]["images_per_s"][0]
+            result["ours_is_so_many_times_as_fast"] = rate / result["images_per_s"][0]
+        if name != "ours" and ours:
+            result["differs_from_ours"] = step.gap(ours, its, task["dtype"])
+        return result
+
+    def result(self) -> dict[str, Any]:
+        """What was found of each program, and which of them failed."""
+        failed = [f"{name}: {of['failed']}" for name, of in self._found.items() if "failed" in of]
+        return self._found | ({"failed": "; ".join(failed)} if failed else {})
 
 
 def kernels(run: Run) -> dict[str, Any]:
@@ -298,6 +323,7 @@ def measure(run: Run, parts: Mapping[str, Part], budget: float, out: pathlib.Pat
             run.deadline = begin + budget if run.small else start + part.most
             try:
                 run.found[name] = result = part.measure(run)
+                failed += "failed" in result
             except NoGpu:
                 raise
             except Exception as error:  # whatever it is, the other parts go on

@@ -1,10 +1,12 @@
 """The benchmarks beside PyTorch and on a GPU: what they refuse, and what failures leave."""
 
 import argparse
+import functools
 import json
 import os
 import subprocess
 import sys
+import typing
 from unittest import mock
 
 import jax
@@ -141,6 +143,68 @@ def test_a_part_that_fails_leaves_the_others(tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(",")[0] for line in lines] == ["one", "two", "three"]
     assert lines[1].endswith("failed Failed: no memory is left")
+
+
+class FakeProgram:
+    """In place of `step.Program`: which of the three it is follows from its task."""
+
+    fails: typing.ClassVar[dict[str, str]] = {}  # the program, and the call that fails
+
+    def __init__(self, words, task):
+        torch = {"aot_eager": "compiled", "": "eager"}.get(task.get("compile"), "ours")
+        self.name = "ours" if words == step.OURS else torch
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def answer(self, limit):
+        if self.fails.get(self.name) == "answer":
+            raise step.Failed("took longer than 3 s")
+        rgb = 2.0 if self.fails.get(self.name) == "gap" else 1.0
+        first = {"version": self.name, "first_s": 9.0, "parameters": 5, "flops": 1e9, "bytes": 1e9}
+        return first | {"answers": [{"rgb": rgb}] * 3}
+
+    def ask(self, calls, limit):
+        if self.fails.get(self.name) == "ask":
+            raise step.Failed("no memory")
+        return {"seconds": [{"ours": 1.0, "compiled": 2.0, "eager": 4.0}[self.name]] * calls,
+                "peak_bytes": 2**30}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "fails",
+    [{}, {"compiled": "answer"}, {"compiled": "ask"}, {"eager": "gap"}, {"ours": "ask"}],
+    ids=str,
+)
+def test_a_program_that_fails_leaves_the_others(fails, monkeypatch, tmp_path):
+    monkeypatch.setattr(step, "Program", FakeProgram)
+    monkeypatch.setattr(step, "find_torch", lambda make: "python")
+    monkeypatch.setattr(step, "make_weights", lambda *_: "weights.npz")
+    monkeypatch.setattr(FakeProgram, "fails", fails)
+    found, failed = measure(tmp_path, steps=(100, functools.partial(gpu.joint_step, batch=4)))
+    steps = found["steps"]
+    assert failed == len(fails)
+    for name in ("ours", "compiled", "eager"):
+        assert ("failed" in steps[name]) == (name in fails)
+    if not fails:
+        assert steps["compiled"]["ours_is_so_many_times_as_fast"] == 2
+        assert steps["eager"]["ours_is_so_many_times_as_fast"] == 4
+        assert steps["ours"]["calls"] == 4
+
+
+def test_without_pytorch_our_step_is_measured_alone(monkeypatch, tmp_path):
+    def none(make):
+        raise InputError("PyTorch", "none", "one", "install it")
+
+    monkeypatch.setattr(step, "Program", FakeProgram)
+    monkeypatch.setattr(step, "find_torch", none)
+    found, failed = measure(tmp_path, steps=(100, functools.partial(gpu.joint_step, batch=4)))
+    assert failed == 1
+    assert "images_per_s" in found["steps"]["ours"]
+    assert found["steps"]["failed"].startswith("torch: PyTorch: found none")
 
 
 def test_a_part_that_may_take_longer_than_what_is_left_is_skipped(tmp_path):

@@ -70,7 +70,12 @@ def card(name: str, trained: Trained, size: int, sha256: str, ships: bool) -> st
     }
     lines += ["| what | value |", "|---|---|"]
     lines += [f"| {what} | {value} |" for what, value in rows.items() if value not in (None, "")]
-    lines += ["", "## Intended use and limits", "", *_limits(rendered, learned, meta.get("best"))]
+    lines += [
+        "",
+        "## Intended use and limits",
+        "",
+        *_limits(rendered, learned, meta.get("best"), ships),
+    ]
     lines += ["", "## Scores", "", *_scores(trained.scores)]
     lines += ["", "## Recipe", "", *_recipe(trained.config)]
     lines += ["", "## Licence", "", *_licence(rendered, learned)]
@@ -105,7 +110,9 @@ def _begun(init: list[Mapping[str, Any]] | None) -> str:
     return "; ".join(told)
 
 
-def _limits(rendered: bool, learned: list[str], best: Mapping[str, Any] | None) -> list[str]:
+def _limits(
+    rendered: bool, learned: list[str], best: Mapping[str, Any] | None, ships: bool
+) -> list[str]:
     of_heads = (
         "* **Rendered heads alone.** No photograph of a person was seen in training. Photographs "
         "differ from rendered heads in skin, hair, light, clothes and background, so the label "
@@ -126,8 +133,13 @@ def _limits(rendered: bool, learned: list[str], best: Mapping[str, Any] | None) 
     items = [
         "* **For** label maps of faces: editing of pictures, measurements on parts of a face, "
         "teaching and research, and as a start of a training.",
-        "* **Not for** deciding about people. The networks do not tell who somebody is, and "
-        "nothing here measures whether they are equally good for everybody.",
+        "* **Not for** deciding about people. The networks do not tell who somebody is. "
+        + (
+            "They are not equally good for everybody: docs/heads.md has their scores by the "
+            "brightness of the skin, for turned faces and for glasses."
+            if ships
+            else "Nothing here measures whether they are equally good for everybody."
+        ),
         of_heads if rendered else of_data,
         "* **Input.** One face should fill much of the frame, because nothing looks for faces. "
         "Depth must have the form that docs/prediction.md describes.",
@@ -153,6 +165,11 @@ def _scores(scores: list[dict[str, Any]]) -> Iterator[str]:
             + "."
         )
         columns = [ROUTES[route].title for route in routes]
+        if on["split"] == "validation":
+            yield from _paragraph(
+                "By validation data checkpoints and settings are chosen, so that scores on them "
+                "are a little too good."
+            )
         if of.get("leak"):
             yield from _paragraph(f"Beware: {of['leak']}.")
         yield from ("", f"| score | {' | '.join(columns)} |", "|---|" + "---|" * len(columns))

@@ -157,13 +157,12 @@ class Parser:
             images = [None] * len(depths)
         if depth is None:
             depths = [None] * len(images)
-        lists = images is not None and depths is not None
-        if not lists or len(images) != len(depths):
-            found = f"{len(images)} images, {len(depths)} depth maps" if lists else "one alone"
+        counts = [1 if of is None else len(of) for of in (images, depths)]
+        if images is None or depths is None or counts[0] != counts[1]:
             raise InputError(
-                "lists of images and depth maps",
-                found,
-                "two lists of one length",
+                "images and depth maps",
+                f"{counts[0]} and {counts[1]} of them",
+                "two lists of one length, or two arrays (n, height, width, channels)",
                 "put None where an image or a depth map is not there",
             )
         inputs = (

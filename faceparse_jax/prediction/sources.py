@@ -3,6 +3,7 @@
 import os
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Shaped, UInt8
 from PIL import Image
@@ -25,7 +26,7 @@ def several(given: Any) -> list[Any] | None:
 
 def name_of(given: Any, name: str) -> str:
     """What errors call an input: its path, or `name` where it has none."""
-    return os.fspath(given) if isinstance(given, str | os.PathLike) else name
+    return os.fsdecode(given) if isinstance(given, str | os.PathLike) else name
 
 
 def photograph(given: Any, name: str) -> tuple[Photo, Image.Transpose | None]:
@@ -43,7 +44,13 @@ def photograph(given: Any, name: str) -> tuple[Photo, Image.Transpose | None]:
         given, _ = contents(given, name)
     elif not isinstance(given, Image.Image):
         return _rgb(_array(given, name), name), None
-    return read_image(given, name), turn_of(given)
+    photo, turn = read_image(given, name), turn_of(given)
+    if not photo.size:
+        height, width, _ = photo.shape
+        raise InputError(
+            name, f"a picture of {width} x {height} pixels", "one with pixels", "leave it out"
+        )
+    return photo, turn
 
 
 def depth_map(given: Any, name: str) -> AnyDepth:
@@ -93,7 +100,7 @@ def _rgb(array: np.ndarray, name: str) -> Photo:
             "move the channels to the end; several photographs at once are a list or "
             "(n, height, width, channels)",
         )
-    if array.dtype != np.uint8 and array.dtype.kind != "f":
+    if array.dtype != np.uint8 and not jnp.issubdtype(array.dtype, jnp.floating):
         raise InputError(
             name,
             f"numbers of type {array.dtype}",
@@ -111,5 +118,5 @@ def _rgb(array: np.ndarray, name: str) -> Photo:
             )
         array = np.rint(array.astype(np.float32) * 255).astype(np.uint8)
     if channels == 3:
-        return array
+        return array.copy()  # results keep it, and the caller may fill theirs anew
     return read_image(Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array), name)

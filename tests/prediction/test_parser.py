@@ -120,10 +120,20 @@ def test_a_list_gives_what_its_items_give_alone(parser):
         np.testing.assert_array_equal(result.label, alone.label)
         np.testing.assert_allclose(result.confidence, alone.confidence, atol=1e-5)
     assert parser(image=[]) == []
-    with pytest.raises(InputError, match="found 5 images, 4 depth maps, expected two lists"):
+    with pytest.raises(InputError, match="found 5 and 4 of them, expected two lists"):
         parser(image=photos, depth=depths[:4])
-    with pytest.raises(InputError, match="found one alone, expected two lists"):
+    with pytest.raises(InputError, match="found 5 and 1 of them, expected two lists"):
         parser(image=photos, depth=depths[1])
+
+
+def test_a_result_keeps_the_photograph_as_it_was(parser):
+    _, photo = bands(32, 32)
+    result = parser(photo)
+    overlay = result.overlay()
+    photo[:] = 7  # as where a video's frames share one array
+    np.testing.assert_array_equal(result.overlay(), overlay)
+    with pytest.raises(InputError, match="a picture of 0 x 8 pixels"):
+        parser(Image.new("RGB", (0, 8)))
 
 
 def test_depth_of_another_size_and_of_16_bits_fits_its_image(parser):
@@ -339,7 +349,7 @@ def test_a_batch_gives_what_its_rows_give_alone(parser):
     assert_alike(parser(grey)[1], parser(grey[1]))
     assert_alike(parser(depth=depths[..., None])[1], parser(depth=depths[1]))
     assert parser(photos[:0]) == []
-    with pytest.raises(InputError, match="found 2 images, 1 depth maps"):
+    with pytest.raises(InputError, match="found 2 and 1 of them"):
         parser(photos, depths[:1, ..., None])
     with pytest.raises(InputError, match=r"image\[1\]: found float64 from 0 to 150, expected"):
         parser([photos[0], photos[1].astype(float)])
