@@ -25,8 +25,10 @@ from tests.support.places import ROOT
 from tests.support.runs import command, numbers, small_config
 
 STEPS, PATIENCE = 7, 400  # seconds; other work may keep the machine busy
-# A checkpoint at each second step and the last; evaluation of 13 heads in batches of 4.
+# A checkpoint at each second step and the last; evaluation of 13 heads in batches of 4. With other
+# seeds a batch may have statistics of nearly equal values, which enlarge what rounding left.
 OPTIONS = {
+    "seed": 1,
     "devices": 0,
     "train.steps": STEPS,
     "eval.batch": 4,
@@ -140,19 +142,14 @@ def same_bits(a: pathlib.Path, b: pathlib.Path) -> None:
     assert numbers(a) == numbers(b)
 
 
-def close(a: pathlib.Path, b: pathlib.Path, gradients: float = 1e-4) -> None:
-    """Equal to float32 rounding: sums over the batch run in another order.
-
-    Args:
-        gradients: by how much their norms may differ, relative.
-    """
+def close(a: pathlib.Path, b: pathlib.Path) -> None:
+    """Equal to float32 rounding: sums over the batch run in another order."""
     left, right = (load_trained(w, "last").variables for w in (a, b))
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=5e-5), left, right)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=2e-5), left, right)
     for step, values in numbers(a).items():
         for name, value in values.items():
             # A pixel near a tie may change its class.
             rounding = 2e-3 if name.startswith("validation") else 1e-4
-            rounding = gradients if name.startswith("gradient_norm") else rounding
             assert value == pytest.approx(numbers(b)[step][name], rel=rounding, abs=1e-4), name
 
 
@@ -211,8 +208,7 @@ def test_one_process_goes_on_from_the_checkpoint_of_two(data_dir, pair_run, tmp_
     shutil.rmtree(folder / "checkpoints" / "best")
     train_alone(config_for(data_dir, devices=1), folder)
     assert store.read_meta(folder, "last")["step"] == STEPS
-    # The batch's statistics are those of few values, which make much of what rounding left.
-    close(folder, pair_run, gradients=2e-2)
+    close(folder, pair_run)
 
 
 def test_evaluation_is_the_same_to_the_last_integer(data_dir, pair_run):
