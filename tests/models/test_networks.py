@@ -94,6 +94,18 @@ def test_transposed_convolution_forms_agree(size):
     both_forms_agree(ops.conv2d_transpose, normal(0, 2, *size, 3), normal(1, 4, 4, 3, 5))
 
 
+def test_gradient_of_a_transposed_convolution_is_one_that_gpus_have_a_program_for():
+    def loss(x, kernel):
+        return jnp.sum(ops.conv2d_transpose(x, kernel, cpu=False) ** 2)
+
+    arrays = normal(0, 2, 16, 16, 3), normal(1, 4, 4, 3, 5)
+    program = jax.jit(jax.grad(loss, (0, 1))).trace(*arrays).lower(lowering_platforms=("cuda",))
+    of = [line for line in program.as_text().splitlines() if "stablehlo.convolution" in line]
+    # JAX's own gradient of the kernel slides the picture over a picture with zeros between.
+    dilated = ["lhs_dilate = [2, 2]" in line for line in of]
+    assert dilated == [True, False, False]
+
+
 @pytest.mark.parametrize("size", [(7, 8), (10, 9)])
 def test_pooling_and_resizing_forms_agree(size):
     x = normal(0, 2, *size, 3)
