@@ -34,7 +34,7 @@ def test_modes_and_their_flags():
         "evaluate": ("checkpoint", "config", "out", *SEVERAL),
         "predict": (
             "image", "depth", "depth_kind", "depth_missing", "out", "checkpoint", "output",
-            "probabilities", "uncertainty", "strict",
+            "crop", "probabilities", "uncertainty", "strict",
         ),
         "study": ("config",),
         "replay": ("config",),
@@ -78,6 +78,7 @@ def test_values_go_to_the_mode_by_name():
         "out": "o",
         "checkpoint": "best",
         "output": None,
+        "crop": "auto",
         "probabilities": False,
         "uncertainty": False,
         "strict": False,

@@ -5,7 +5,7 @@ pixels of a picture everywhere. A picture that has the wanted shape passes uncha
 Pillow only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from jaxtyping import Float16, Float32, UInt8, UInt16
@@ -117,22 +117,24 @@ def resize_plane(plane: Float32[np.ndarray, "_ _"], shape: Shape) -> Float32[np.
 
 
 def decide(
-    probabilities: Float32[np.ndarray, "_ _ k"], shape: Shape, keep: bool
+    planes: Iterable[Float32[np.ndarray, "h w"]], shape: Shape, kept: int = 0
 ) -> tuple[
     UInt8[np.ndarray, "h w"], Float32[np.ndarray, "h w"], Float16[np.ndarray, "h w k"] | None
 ]:
-    """The most probable class at `shape`, its probability, and all of them if `keep`.
+    """The most probable class at `shape`, its probability, and all of them where they are kept.
 
     Class by class, since all of them at the size of a photograph take gigabytes.
+
+    Args:
+        planes: the probability of each class.
+        kept: how many classes there are, where their probabilities are to be kept.
     """
-    classes = probabilities.shape[-1]
     label = np.zeros(shape, np.uint8)
     highest = np.full(shape, -1, np.float32)
-    kept = np.empty((*shape, classes), np.float16) if keep else None
-    for c in range(classes):
-        plane = resize_plane(probabilities[..., c], shape)
+    all_of_them = np.empty((*shape, kept), np.float16) if kept else None
+    for c, plane in enumerate(planes):
         label[plane > highest] = c
         highest = np.maximum(highest, plane)
-        if keep:
-            kept[..., c] = plane
-    return label, highest, kept
+        if kept:
+            all_of_them[..., c] = plane
+    return label, highest, all_of_them

@@ -16,6 +16,7 @@ def _predict(
     depth: str | None,
     out: str,
     checkpoint: str,
+    crop: str,
     strict: bool,
     **settings,
 ) -> None:
@@ -23,11 +24,13 @@ def _predict(
         raise InputError(
             "--mode predict", "neither --image nor --depth", "an input", f"add {_INPUT}"
         )
+    from faceparse_jax.prediction.crop import checked
     from faceparse_jax.prediction.files import Settings, predict_files
     from faceparse_jax.prediction.parser import load
 
+    settings = Settings(crop=checked(crop, "--crop"), **settings)
     parser = load(workdir, checkpoint)
-    predict_files(parser, image, depth, out, Settings(**settings), strict)
+    predict_files(parser, image, depth, out, settings, strict)
 
 
 PREDICT = Mode(
@@ -52,6 +55,13 @@ PREDICT = Mode(
             tuple(preferred(ROUTES)),
             None,
             "The route to the label map; else the first of these that the input allows.",
+        ),
+        Flag(
+            "crop",
+            str,
+            "auto",
+            "auto: faces are looked for in photographs; none: inputs are parsed as a whole; "
+            "x0,y0,x1,y1: the box round one face, in pixels.",
         ),
         Flag("probabilities", bool, False, "Also write the probability of each class."),
         Flag("uncertainty", bool, False, "Also write how far the two parsers disagree."),

@@ -15,6 +15,7 @@ import numpy as np
 
 from faceparse_jax.errors import InputError, few
 from faceparse_jax.prediction import results
+from faceparse_jax.prediction.crop import Crop, region_of
 from faceparse_jax.prediction.inputs import Input, Place, find_inputs, several
 from faceparse_jax.prediction.items import Item
 from faceparse_jax.prediction.parser import Parser, Result
@@ -55,6 +56,7 @@ class Settings:
     depth_kind: str = "benchmark"
     depth_missing: int | float | None = None
     uncertainty: bool = False
+    crop: Crop = "auto"
 
 
 def predict_files(
@@ -69,7 +71,8 @@ def predict_files(
 
     For each input it writes ``{stem}_label.png`` (class ids in one grey channel, at the
     input's size), ``{stem}_colours.png`` (the same with the scheme's palette),
-    ``{stem}_overlay.png`` (with a legend), ``{stem}_depth.png`` where depth was translated, and
+    ``{stem}_overlay.png`` (with a legend), ``{stem}_depth.png`` where depth was translated,
+    ``{stem}_faces.png`` (the face that a pixel belongs to, from 1 on) where there are several, and
     on demand ``{stem}_uncertainty.png`` (grey, 255 = 1) and ``{stem}_probabilities.npz`` (float16
     [h w k]). ``predictions.json`` records them,
     with those of earlier calls.
@@ -148,7 +151,7 @@ def _parsed(
 
     if todo:
         progress.compiling("the prediction")
-    asked = (settings.output, settings.probabilities, settings.uncertainty)
+    asked = (settings.output, settings.probabilities, settings.uncertainty, settings.crop)
     for result in parser.stream(items(), *asked):
         yield read.popleft(), result
 
@@ -176,6 +179,8 @@ def _read(files: Input, parser: Parser, settings: Settings) -> Item:
     kind = {"depth_kind": settings.depth_kind, "depth_missing": settings.depth_missing}
     item = parser.item(files.image, files.depth, **kind)
     _check_route(parser, item.image is not None, item.depth is not None, settings)
+    if not isinstance(settings.crop, str):
+        region_of(settings.crop, item.shape, str(files.image or files.depth))
     return item
 
 
@@ -250,6 +255,13 @@ def _entry(
         "width": width,
         "source": result.source,
         "warnings": list(result.warnings),
+        "faces": [
+            {
+                "corners": face.square.corners().astype(float).round(1).tolist(),
+                "score": face.score and round(face.score, 3),
+            }
+            for face in result.faces
+        ],
         "mean_confidence": round(float(result.confidence.mean()), 4),
         "scheme": parser.scheme.name,
         "pixels": {n: int(c) for n, c in zip(parser.scheme.classes, counts, strict=True) if c},

@@ -1,7 +1,8 @@
 """From a photo, a depth map or both to a label map, with the networks of one training.
 
-Inputs of any size are fitted into the networks' square without changing their aspect
-ratio; probabilities are brought back to the input's size before the class is chosen.
+Faces are looked for in a photograph, and each is parsed in a square of its own. Other inputs are
+fitted into the networks' square as a whole, without changing their aspect ratio. Probabilities
+are brought back to the input's size before the class is chosen.
 """
 
 import dataclasses
@@ -18,17 +19,19 @@ from jaxtyping import Float16, Float32, UInt8
 from faceparse_jax.checkpoints import packed
 from faceparse_jax.checkpoints.trained import load_trained
 from faceparse_jax.errors import InputError
-from faceparse_jax.images import resize_depth, resize_image
 from faceparse_jax.images.depth import LEVELS, Levels
 from faceparse_jax.images.draw import overlay
 from faceparse_jax.images.normalise import OUTSIDE
-from faceparse_jax.images.resize import decide, in_square, inside, resize_plane
+from faceparse_jax.images.resize import decide
 from faceparse_jax.labels import Scheme
 from faceparse_jax.models.inference import Variables, disagreement, of_depth_parser, predict
 from faceparse_jax.models.routes import ROUTES, preferred, routes
 from faceparse_jax.models.system import System
 from faceparse_jax.prediction import items, sources
+from faceparse_jax.prediction.crop import Crop, checked, face_in, region_of
+from faceparse_jax.prediction.faces import Face, find_faces, of_face, to_parts
 from faceparse_jax.prediction.items import Item
+from faceparse_jax.prediction.layers import Layers, View, Whole
 
 OUTPUTS = tuple(preferred(ROUTES))
 """Routes to a label map; the answer is the first one that input and networks allow."""
@@ -51,6 +54,10 @@ class Result:
             where there was none.
         warnings: what is doubtful about the input, in sentences.
         probabilities: of every class, where they were asked for.
+        faces: those that were parsed in squares of their own, the likeliest first; none where the
+            input was parsed as a whole.
+        face_map: number of the face that a pixel belongs to, from 1 on; 0 in the background. None
+            where `faces` is empty.
         uncertainty: how far the two parsers disagree, where that was asked for: the
             Jensen-Shannon divergence of their probabilities in bits, from 0, where both say the
             same, to 1, where they have no class in common. The depth parser speaks on the depth
@@ -68,6 +75,8 @@ class Result:
     warnings: tuple[str, ...] = ()
     probabilities: Float16[np.ndarray, "h w k"] | None = None
     uncertainty: Float32[np.ndarray, "h w"] | None = None
+    faces: tuple[Face, ...] = ()
+    face_map: UInt8[np.ndarray, "h w"] | None = None
 
     def overlay(self) -> UInt8[np.ndarray, "h w 3"]:
         """The classes' colours over the photograph, or over the depth map where there is none."""
@@ -110,6 +119,8 @@ class Parser:
             return {key: out[key] for key in keys}
 
         self._run = run
+        self._parts = to_parts(scheme) if system.rgb else None
+        self._close_only = of_face(self._parts, scheme.num_classes)
 
     def __call__(
         self,
@@ -120,6 +131,7 @@ class Parser:
         depth_kind: str = "benchmark",
         depth_missing: int | float | None = None,
         uncertainty: bool = False,
+        crop: str | Sequence[int | float] = "auto",
     ) -> Result | list[Result]:
         """Parses one input, a list of them, or a batch.
 
@@ -139,6 +151,9 @@ class Parser:
                 larger = farther; the other kinds are numbers of any type.
             depth_missing: a value of the depth maps, besides 0, that stands for no depth.
             uncertainty: whether results carry the disagreement of the two parsers.
+            crop: ``auto`` looks for faces, where there is a photograph, the networks have a parser
+                for it, and its classes have the parts of a face. ``none`` parses the whole input.
+                Four numbers, x0, y0, x1 and y1 in pixels, are the box round one face.
 
         Returns:
             A result, or a list of them where lists or batches were given.
@@ -149,6 +164,7 @@ class Parser:
         """
         kind = {"depth_kind": depth_kind, "depth_missing": depth_missing}
         asked = {"output": output, "probabilities": probabilities, "uncertainty": uncertainty}
+        asked["crop"] = crop
         images, depths = sources.several(image), sources.several(depth)
         if images is depths is None:
             (result,) = self.stream([self.item(image, depth, **kind)], **asked)
@@ -181,11 +197,13 @@ class Parser:
         output: str | None = None,
         probabilities: bool = False,
         uncertainty: bool = False,
+        crop: str | Sequence[int | float] = "auto",
     ) -> Iterator[Result]:
         """Parses items as `__call__` does, one batch in memory at a time."""
+        crop = checked(crop)
         for _, alike in itertools.groupby(inputs, lambda item: item.image is None):
             while batch := list(itertools.islice(alike, self._batch)):
-                yield from self._parse(batch, output, probabilities, uncertainty)
+                yield from self._parse(batch, output, probabilities, uncertainty, crop)
 
     def route(self, image: bool, depth: bool, output: str | None = None) -> str:
         """The route of an input that has these parts: `output`, or the best one.
@@ -215,7 +233,7 @@ class Parser:
         """Whether two parsers answer for an input that has these parts."""
         return "fusion" in self._allowed(image, depth)
 
-    def _parse(self, batch, output, probabilities, uncertainty) -> Iterator[Result]:
+    def _parse(self, batch, output, probabilities, uncertainty, crop) -> Iterator[Result]:
         routes = [self.route(i.image is not None, i.depth is not None, output) for i in batch]
         sources = [_source(r, i.depth is not None) for r, i in zip(routes, batch, strict=True)]
         keys = set(routes)
@@ -230,53 +248,102 @@ class Parser:
         ]
         if any(both):
             keys.add("uncertainty")
-        arrays = self._arrays(batch)
-        out = jax.device_get(self._run(self._variables, arrays, keys=tuple(sorted(keys))))
-        for row, (item, route, source) in enumerate(zip(batch, routes, sources, strict=True)):
-            part = (row, *inside(item.shape, self._size))
-            label, confidence, planes = decide(out[route][part], item.shape, probabilities)
-            warnings, depth, apart = item.warnings, None, None
-            if "rgb" in out and item.depth_kind and route != "rgb":
-                face = np.argmax(out["rgb"][part], axis=-1)
-                warnings += items.doubts_by_face(
-                    face, arrays["depth"][part][..., 0], self.scheme, item.depth_kind
-                )
-            if "translated" in source:
-                depth = resize_depth(out["translated"][part][..., 0], item.shape)
-            if both[row]:
-                apart = resize_plane(out["uncertainty"][part], item.shape)
-            yield Result(
-                label,
-                confidence,
-                depth,
-                source,
-                self.scheme,
-                item,
-                item.depth_kind,
-                warnings,
-                planes,
-                apart,
-            )
+        layers = [self._layers(item, crop) for item in batch]
+        rows = [(item, view) for item, of in zip(batch, layers, strict=True) for view in of.views()]
+        answers = self._answers(rows, keys)
+        for item, of, route, source, apart in zip(
+            batch, layers, routes, sources, both, strict=True
+        ):
+            own = [next(answers) for _ in of.views()]
+            out = {key: np.stack([one[key] for one in own]) for key in own[0]}
+            yield self._result(item, of, out, route, source, probabilities, apart)
 
-    def _arrays(self, batch: Sequence[Item]) -> dict[str, np.ndarray]:
+    def _result(self, item, of, out, route, source, probabilities, apart) -> Result:
+        """From what the networks say of an item's views."""
+        classes = self.scheme.num_classes
+        planes = of.probabilities(out[route])
+        label, confidence, kept = decide(planes, item.shape, classes if probabilities else 0)
+        warnings = item.warnings + of.warnings
+        if "rgb" in out and item.depth_kind and route != "rgb":
+            face = of.seen(np.argmax(out["rgb"][0], axis=-1))
+            depth = of.seen(out["depth map"][0])
+            warnings += items.doubts_by_face(face, depth, self.scheme, item.depth_kind)
+        return Result(
+            label,
+            confidence,
+            of.translated(out["translated"][..., 0]) if "translated" in source else None,
+            source,
+            self.scheme,
+            item,
+            item.depth_kind,
+            warnings,
+            kept,
+            of.plane(out["uncertainty"]) if apart else None,
+            of.faces,
+            np.where(label > 0, of.owner, 0).astype(np.uint8) if of.faces else None,
+        )
+
+    def _layers(self, item: Item, crop: Crop) -> Whole | Layers:
+        """What the networks are to see of an item.
+
+        Raises:
+            InputError: a box that lies outside of the item.
+        """
+        if not isinstance(crop, str):
+            region = region_of(crop, item.shape)
+            return Layers([face_in(crop)], item.shape, self._close_only, region)
+        if crop == "none" or item.image is None or self._parts is None:
+            return Whole(item.shape, self._size)
+        faces = find_faces(self._look, item.image, self._size, self._parts)
+        if faces:
+            return Layers(faces, item.shape, self._close_only)
+        return Whole(item.shape, self._size, sought=faces is not None)
+
+    def _look(
+        self, squares: Sequence[UInt8[np.ndarray, "s s 3"]]
+    ) -> Float32[np.ndarray, "n s s k"]:
+        """What the RGB parser says of squares: of one, or of so many that batches are full."""
+        rows = 1 if len(squares) == 1 else self._batch
+        images = np.zeros(
+            (-len(squares) % rows + len(squares), self._size, self._size, 3), np.uint8
+        )
+        images[: len(squares)] = squares
+        answers = [
+            self._run(self._variables, {"image": images[first : first + rows]}, keys=("rgb",))
+            for first in range(0, len(images), rows)
+        ]
+        return np.concatenate([of["rgb"] for of in jax.device_get(answers)])[: len(squares)]
+
+    def _answers(self, rows: Sequence[tuple[Item, View]], keys: set[str]) -> Iterator[dict]:
+        """What the networks say of each view, and the depth map that they saw of it."""
+        for first in range(0, len(rows), self._batch):
+            chunk = rows[first : first + self._batch]
+            arrays = self._arrays(chunk)
+            out = jax.device_get(self._run(self._variables, arrays, keys=tuple(sorted(keys))))
+            if "depth" in arrays:
+                out["depth map"] = arrays["depth"][..., 0]
+            for row in range(len(chunk)):
+                yield {key: value[row] for key, value in out.items()}
+
+    def _arrays(self, rows: Sequence[tuple[Item, View]]) -> dict[str, np.ndarray]:
         """The batch that `models.inference.predict` takes, filled up with empty rows.
 
         Depth has 16 bits as soon as one of the maps has.
         """
-        size, rows = self._size, min(self._batch, 1 << (len(batch) - 1).bit_length())
+        size, count = self._size, min(self._batch, 1 << (len(rows) - 1).bit_length())
         arrays = {}
-        if batch[0].image is not None:
-            arrays["image"] = np.full((rows, size, size, 3), OUTSIDE)
-        depths = [item.depth for item in batch if item.depth is not None]
+        if rows[0][0].image is not None:
+            arrays["image"] = np.full((count, size, size, 3), OUTSIDE)
+        depths = [item.depth for item, _ in rows if item.depth is not None]
         if depths:
             kind = np.result_type(*depths)
-            arrays["depth"] = np.zeros((rows, size, size, 1), kind)
-            arrays["has_depth"] = np.zeros(rows, bool)
-        for row, item in enumerate(batch):
+            arrays["depth"] = np.zeros((count, size, size, 1), kind)
+            arrays["has_depth"] = np.zeros(count, bool)
+        for row, (item, view) in enumerate(rows):
             if item.image is not None:
-                arrays["image"][row] = in_square(item.image, size, resize_image, OUTSIDE)
+                arrays["image"][row] = view.image(item.image, size)
             if item.depth is not None:
-                square = in_square(item.depth, size, resize_depth, 0, item.shape)
+                square = view.depth(item.depth, size, item.shape)
                 scale = np.iinfo(kind).max // np.iinfo(item.depth.dtype).max
                 arrays["depth"][row, ..., 0] = square.astype(kind) * scale
                 arrays["has_depth"][row] = True

@@ -16,7 +16,8 @@ from faceparse_jax.prediction.parser import Result
 from faceparse_jax.prediction.record import JOURNAL, MARK, RECORD, replace
 
 _KINDS = (
-    "label.png", "colours.png", "overlay.png", "depth.png", "uncertainty.png", "probabilities.npz",
+    "label.png", "colours.png", "overlay.png", "depth.png", "faces.png", "uncertainty.png",
+    "probabilities.npz",
 )  # fmt: skip
 _MAX_NAME = 255  # bytes of a file's name on nearly every file system
 
@@ -91,6 +92,8 @@ def write(out: pathlib.Path, stem: str, result: Result) -> dict[str, str]:
     }
     if result.depth is not None:
         pictures["depth.png"] = Image.fromarray(result.depth)
+    if len(result.faces) > 1:
+        pictures["faces.png"] = Image.fromarray(result.face_map)
     if result.uncertainty is not None:
         grey = np.rint(result.uncertainty * 255).astype(np.uint8)
         pictures["uncertainty.png"] = Image.fromarray(grey)

@@ -1,0 +1,262 @@
+"""Where the faces of a photograph lie: the RGB parser looks for their parts.
+
+It is trained on faces that fill a square in one way: eyes, nose and mouth are where a portrait of
+CelebAMask-HQ has them. So the whole picture and squares of half its side are parsed first, in any
+of which a face may show. From the parts of each face follows the square in which it would lie as
+in training (a fit of a similarity by least squares), which is parsed again, twice, and once from
+farther away. What still looks like a face is one.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8
+from scipy import ndimage
+
+from faceparse_jax.labels import HELEN, Scheme, conversion
+from faceparse_jax.prediction.squares import Square
+
+Look = Callable[[Sequence[UInt8[np.ndarray, "s s 3"]]], Float32[np.ndarray, "n s s k"]]
+"""Parses squares: probabilities of each class."""
+
+# Centre (in sides, from the centre of the square) and share of the square of each part, in the
+# 900 training labels of CelebAMask-HQ that results.md describes. An eye is at one place to a
+# hundredth.
+_PARTS: Mapping[str, tuple[tuple[str, ...], complex, float]] = {
+    "left eye": (("left_eye",), -0.122 - 0.022j, 0.0022),
+    "right eye": (("right_eye",), 0.120 - 0.022j, 0.0022),
+    "left brow": (("left_eyebrow",), -0.130 - 0.086j, 0.0041),
+    "right brow": (("right_eyebrow",), 0.126 - 0.086j, 0.0041),
+    "nose": (("nose",), -0.002 + 0.077j, 0.0204),
+    "mouth": (("upper_lip", "inner_mouth", "lower_lip"), -0.001 + 0.250j, 0.0130),
+}
+_SEEN = (("left eye", "left brow"), ("right eye", "right brow"), ("nose",), ("mouth",))
+"""Of each of these one must be seen; an eye may be behind hair, a brow under a hat."""
+_FACE = tuple(
+    HELEN.classes.index(name) for name in HELEN.classes if name not in ("background", "hair")
+)
+_SHARE = 0.30
+"""What a face covers of its square."""
+_OVAL = (0.08, 0.17, 0.22)
+"""Centre below that of the square, and half axes, of an oval that lies in every face."""
+_MISFIT = 0.06
+"""Parts that are so far from their places, in sides, make a face less likely by 1/e."""
+
+LEAST = 0.4
+"""A square with a lower score is no face."""
+_SURE = 0.5
+"""From this score on the square stands upright, and no other angle is tried."""
+_KEPT = (0.2, 0.4)
+"""Scores that the first and the second look at a square must give."""
+_ANGLES = 8
+_TRIES = 4
+"""So many squares in which there might be a face are tried at each angle."""
+_FARTHER = 1.4
+"""From so much farther away a face must still be one."""
+_AS_TRAINED = (0.25, 0.08, math.radians(10))
+"""A face whose square differs from the picture's by less than this, in its side, in its place and
+in its angle, is parsed with the whole picture."""
+MOST = 64
+"""Faces of one photograph."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Face:
+    """A face of a photograph.
+
+    Attributes:
+        square: in which it lies as the networks expect it.
+        score: from 0 to 1; None where the square was given.
+    """
+
+    square: Square
+    score: float | None = None
+
+
+def to_parts(scheme: Scheme) -> np.ndarray | None:
+    """The class of Helen that each class is a part of; None where faces cannot be found by them."""
+    if not conversion.exists(scheme, HELEN):
+        return None
+    return np.array(conversion.class_table(scheme, HELEN))
+
+
+def of_face(parts: np.ndarray | None, classes: int) -> Bool[np.ndarray, " k"]:
+    """Which classes are those of a face's parts; none where they are not known."""
+    return np.zeros(classes, bool) if parts is None else np.isin(parts, _FACE)
+
+
+def find_faces(
+    look: Look, photo: UInt8[np.ndarray, "h w 3"], size: int, parts: np.ndarray
+) -> list[Face] | None:
+    """The faces of a photograph, the likeliest first; None for one that fills it as in training.
+
+    Args:
+        look: parses squares with the RGB parser.
+        size: of the squares, in pixels.
+        parts: as `to_parts` gives them.
+    """
+
+    def parsed(squares: Sequence[Square]) -> Iterator[tuple[Square, np.ndarray]]:
+        if not squares:
+            return iter(())
+        answers = look([square.image(photo, size) for square in squares])
+        # The class of each pixel, and whether it is a face's, which takes less memory.
+        return zip(squares, (_helen(p, parts) for p in answers), strict=True)
+
+    whole, *windows = _windows(photo.shape[:2])
+    first = list(parsed([whole]))
+    seen = [face for square, answer in first for face in _candidates(square, *answer)]
+    if len(seen) == 1 and _lies_as_trained(seen[0], whole):
+        return None
+    seen += [face for square, answer in parsed(windows) for face in _candidates(square, *answer)]
+
+    seen.sort(key=lambda face: (-face.score, -face.square.side))
+    sure = _apart([face for face in seen if face.score > _SURE])
+    unsure = [f for f in seen if f.score <= _SURE and not any(_same(f, one) for one in sure)]
+    unsure = _apart(sorted(unsure, key=lambda face: -face.square.side))[:_TRIES]
+    squares = [face.square for face in sure] + [
+        face.square.grown(1.3).turned(2 * math.pi * step / _ANGLES)
+        for face in unsure
+        for step in range(_ANGLES)
+    ]
+    faces: list[Face] = []
+    for least in _KEPT:
+        found = [_fitted(square, *answer) for square, answer in parsed(squares)]
+        found = [face for face in found if face is not None and face.score > least]
+        faces = _apart(sorted(found, key=lambda face: -face.score))[:MOST]
+        squares = [face.square for face in faces]
+    farther = [square.grown(_FARTHER) for square in squares]
+    again = [_fitted(square, *answer) for square, answer in parsed(farther)]
+    scores = [face.score if face else 0.0 for face in again]
+    faces = [
+        dataclasses.replace(face, score=min(face.score, score))
+        for face, score in zip(faces, scores, strict=True)
+    ]
+    faces = [face for face in faces if face.score > LEAST]
+    faces.sort(key=lambda face: -face.score)
+    if len(faces) == 1 and _lies_as_trained(faces[0], whole):
+        return None
+    return faces
+
+
+def _helen(probabilities, parts) -> tuple[UInt8[np.ndarray, "s s"], Float32[np.ndarray, "s s"]]:
+    """The class of Helen of each pixel, and the probability that it is a face's."""
+    face = probabilities[..., of_face(parts, len(parts))].sum(-1)
+    return parts[probabilities.argmax(-1)].astype(np.uint8), face
+
+
+def _windows(shape: tuple[int, int]) -> list[Square]:
+    """The picture's square, and those of half its side that overlap by half."""
+    height, width = shape
+    side = max(shape) / 2
+    whole = Square(width / 2, height / 2, 2 * side)
+
+    def centres(length):
+        steps = max(math.ceil((length - side) / (side / 2)), 0) + 1
+        return np.linspace(side / 2, length - side / 2, steps) if steps > 1 else [length / 2]
+
+    return [whole] + [Square(x, y, side) for y in centres(height) for x in centres(width)]
+
+
+def _candidates(square: Square, label, face) -> Iterator[Face]:
+    """What might be a face: each patch of it, by its parts, else by its size alone."""
+    size = len(label)
+    patches, _ = ndimage.label(np.isin(label, _FACE))
+    for number, (rows, columns) in enumerate(ndimage.find_objects(patches), 1):
+        patch = patches[rows, columns] == number
+        area = patch.sum() / size**2
+        if area < 0.002:
+            continue
+        region = np.zeros(label.shape, bool)
+        region[rows, columns] = ndimage.binary_fill_holes(patch)
+        region = ndimage.binary_dilation(region, iterations=2)
+        ys, xs = np.nonzero(region)
+        side = math.sqrt(area / _SHARE)
+        x, y = ((of.mean() + 0.5) / size - 0.5 for of in (xs, ys))
+        by_size = Square(*square.point(x, y - 0.05 * side), side * square.side, square.angle)
+        by_parts = _fitted(square, label, face, region)
+        if by_parts and 0.4 < by_parts.square.side / by_size.side < 2.5:
+            yield by_parts
+        else:
+            yield Face(by_size, 0.0)
+
+
+def _fitted(
+    square: Square,
+    label: UInt8[np.ndarray, "s s"],
+    face: Float32[np.ndarray, "s s"],
+    region: Bool[np.ndarray, "s s"] | None = None,
+) -> Face | None:
+    """The face whose parts a square shows, in the square in which they lie as in training.
+
+    Args:
+        label: classes of Helen.
+        face: probability that a pixel is a face's.
+        region: where its parts are looked for; else in the circle that the square holds.
+    """
+    size = len(label)
+    line = (np.arange(size) + 0.5) / size - 0.5
+    places = line + 1j * line[:, None]
+    if region is None:
+        region = np.abs(places) < 0.5
+    found = {}
+    for name, (classes, place, share) in _PARTS.items():
+        pixels = region & np.isin(label, [HELEN.classes.index(of) for of in classes])
+        if (count := pixels.sum()) >= 3:
+            found[name] = (places[pixels].mean(), place, count / size**2 / share)
+    if len(found) < 2:
+        return None
+    there, place, area = map(np.array, zip(*found.values(), strict=True))
+    # The similarity z * place + shift that comes nearest to the parts, the large ones first.
+    weight = np.minimum(np.sqrt(area), 3)
+    weight = weight / weight.sum()
+    centre, origin = (weight * there).sum(), (weight * place).sum()
+    spread = (weight * np.abs(place - origin) ** 2).sum()
+    z = (weight * np.conj(place - origin) * (there - centre)).sum() / spread
+    scale = abs(z)
+    if scale * size < 4:
+        return None
+    shift = centre - z * origin
+    misfit = math.sqrt((weight * np.abs(there - shift - z * place) ** 2).sum()) / scale
+
+    below, across, down = _OVAL
+    upright = (places - shift) / z
+    oval = (upright.real / across) ** 2 + ((upright.imag - below) / down) ** 2 < 1
+    if oval.sum() < 8:
+        return None
+    seen = {name: min(its[2] / scale**2, 1.0) for name, its in found.items()}
+    score = np.mean([max(seen.get(name, 0.0) for name in names) for names in _SEEN])
+    score *= math.exp(-((misfit / _MISFIT) ** 2)) * face[oval].mean() ** 2
+    moved = square.point(shift.real, shift.imag)
+    angle = square.angle + math.atan2(z.imag, z.real)
+    return Face(Square(*map(float, moved), float(scale * square.side), angle), float(score))
+
+
+def _same(one: Face, other: Face) -> bool:
+    """Whether two squares hold one face, or the smaller one a part of the larger one's."""
+    near, far = sorted((one.square, other.square), key=lambda square: square.side)
+    distance = math.hypot(near.x - far.x, near.y - far.y)
+    return distance < (0.3 if near.side > far.side / 2 else 0.6) * far.side
+
+
+def _apart(faces: Sequence[Face]) -> list[Face]:
+    """Those that are not the same as one before them."""
+    kept: list[Face] = []
+    for face in faces:
+        if not any(_same(face, one) for one in kept):
+            kept.append(face)
+    return kept
+
+
+def _lies_as_trained(face: Face, whole: Square) -> bool:
+    larger, moved, turned = _AS_TRAINED
+    square = face.square
+    angle = (square.angle + math.pi) % (2 * math.pi) - math.pi
+    return (
+        face.score > _SURE
+        and abs(square.side / whole.side - 1) < larger
+        and math.hypot(square.x - whole.x, square.y - whole.y) < moved * whole.side
+        and abs(angle) < turned
+    )

@@ -1,0 +1,146 @@
+"""From an input to the squares that the networks see, and what they say back onto the input."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float32, Shaped, UInt8
+
+from faceparse_jax.images import resize_depth, resize_image
+from faceparse_jax.images.normalise import OUTSIDE
+from faceparse_jax.images.resize import Shape, in_square, inside, resize_plane
+from faceparse_jax.prediction.faces import Face
+from faceparse_jax.prediction.squares import Box, Square
+
+
+class Whole:
+    """The whole input, fitted into one square; it has what `Layers` and `Square` have.
+
+    Args:
+        shape: of the input.
+        size: of what the networks see, in pixels.
+        sought: whether faces were looked for, and none was found.
+    """
+
+    faces: tuple[Face, ...] = ()
+
+    def __init__(self, shape: Shape, size: int, sought: bool = False):
+        self._shape, self._part = shape, inside(shape, size)
+        self.warnings = ("no face was found, so that the picture was parsed as a whole",) * sought
+
+    def views(self) -> list["Whole"]:
+        return [self]
+
+    def image(self, image: UInt8[np.ndarray, "_ _ 3"], size: int) -> UInt8[np.ndarray, "s s 3"]:
+        return in_square(image, size, resize_image, OUTSIDE)
+
+    def depth(
+        self, depth: Shaped[np.ndarray, "_ _"], size: int, shape: Shape
+    ) -> Shaped[np.ndarray, "s s"]:
+        return in_square(depth, size, resize_depth, 0, shape)
+
+    def seen(self, view: Shaped[np.ndarray, "s s"]) -> Shaped[np.ndarray, "_ _"]:
+        return view[self._part]
+
+    def plane(self, views: Float32[np.ndarray, "1 s s"]) -> Float32[np.ndarray, "h w"]:
+        return resize_plane(self.seen(views[0]), self._shape)
+
+    def probabilities(
+        self, views: Float32[np.ndarray, "1 s s k"]
+    ) -> Iterator[Float32[np.ndarray, "h w"]]:
+        return (self.plane(views[..., of]) for of in range(views.shape[-1]))
+
+    def translated(self, views: UInt8[np.ndarray, "1 s s"]) -> UInt8[np.ndarray, "h w"]:
+        return resize_depth(self.seen(views[0]), self._shape)
+
+
+class Layers:
+    """Squares of an input, each round one face.
+
+    Every square is seen close by and from farther away. Its pixels come from close by, near its
+    border more and more from farther away, and round it from farther away alone. Where squares
+    overlap, a pixel belongs to that whose centre is nearer, in sides.
+
+    Args:
+        faces: with their squares.
+        shape: of the input.
+        close_only: which classes are those of a face's parts. They are not looked for outside of
+            its square, where what seems to be one is none.
+        region: the part of the input that counts; all of it where None.
+
+    Attributes:
+        faces: as given.
+        owner: number of the face that a pixel belongs to, from 1 on; 0 where it is of none.
+    """
+
+    _FARTHER = 2.0  # the side from farther away, in sides
+    _BORDER = 0.08  # of a square, in sides
+
+    warnings: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        faces: Sequence[Face],
+        shape: Shape,
+        close_only: Bool[np.ndarray, " k"],
+        region: Box | None = None,
+    ):
+        self.faces, self._shape, self._close_only = tuple(faces), shape, close_only
+        self._boxes: list[Box] = []
+        self._close: list[Float32[np.ndarray, "_ _"]] = []  # how much counts what is seen close by
+        self.owner: UInt8[np.ndarray, "h w"] = np.zeros(shape, np.uint8)
+        nearest = np.full(shape, np.inf, np.float32)
+        for number, face in enumerate(faces, 1):
+            box = region or face.square.grown(self._FARTHER).box(shape)
+            distance = face.square.distance(box)
+            own = (distance <= self._FARTHER / 2) & (distance < nearest[box])
+            self.owner[box][own] = number
+            nearest[box][own] = distance[own]
+            self._boxes.append(box)
+            self._close.append(np.clip((0.5 - distance) / self._BORDER, 0, 1))
+
+    def views(self) -> list[Square]:
+        """What the networks are to see: each square close by, then from farther away."""
+        return [face.square.grown(by) for face in self.faces for by in (1.0, self._FARTHER)]
+
+    def seen(self, view: Shaped[np.ndarray, "s s"]) -> Shaped[np.ndarray, "s s"]:
+        """The part of a view that shows the input."""
+        return view
+
+    def plane(
+        self, views: Float32[np.ndarray, "n s s"], outside: float = 0.0
+    ) -> Float32[np.ndarray, "h w"]:
+        """One channel of what the networks say of `views`, at the input's size.
+
+        Args:
+            outside: the value of pixels that belong to no square.
+        """
+        plane = np.full(self._shape, outside, np.float32)
+        squares = self.views()
+        for number, (box, close) in enumerate(zip(self._boxes, self._close, strict=True), 1):
+            near, far = (squares[k].plane(views[k], box) for k in (2 * number - 2, 2 * number - 1))
+            own = self.owner[box] == number
+            plane[box][own] = (far + close * (near - far))[own]
+        return plane
+
+    def probabilities(
+        self, views: Float32[np.ndarray, "n s s k"]
+    ) -> Iterator[Float32[np.ndarray, "h w"]]:
+        """That of each class; what belongs to no square is background."""
+        for of in range(views.shape[-1]):
+            planes = views[..., of].copy()
+            # What seems to be part of a face from farther away is background.
+            planes[1::2] = 0 if self._close_only[of] else planes[1::2]
+            if of == 0:
+                planes[1::2] += views[1::2][..., self._close_only].sum(-1)
+            yield self.plane(planes, 1.0 if of == 0 else 0.0)
+
+    def translated(self, views: UInt8[np.ndarray, "n s s"]) -> UInt8[np.ndarray, "h w"]:
+        """Translated depth; pixels without depth are left out of means."""
+        there = self.plane((views > 0).astype(np.float32))
+        total = self.plane(views.astype(np.float32))
+        values = np.clip(np.round(total / np.where(there > 0, there, 1)), 1, 255)
+        return np.where(there >= 0.5, values, 0).astype(np.uint8)
+
+
+View = Whole | Square
+"""What the networks see of an input."""
