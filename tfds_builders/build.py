@@ -1,8 +1,9 @@
-"""Builds a dataset once, from its official files to records that training reads.
+"""Builds a dataset once, from its files to records that training reads.
 
     python -m tfds_builders.build --list
     python -m tfds_builders.build --name celebamask_hq_d --manual_dir D --check
     python -m tfds_builders.build --name celebamask_hq_d --manual_dir D [--config C] [--data_dir E]
+    python -m tfds_builders.build --name folder --manual_dir MYDATA [--config NAME_OF_YOUR_SET]
 
 A build that fails or is stopped leaves nothing that loads.
 """
@@ -11,8 +12,10 @@ import argparse
 import contextlib
 import importlib
 import io
+import logging
 import os
 import pathlib
+import re
 import shutil
 import sys
 import tempfile
@@ -28,6 +31,9 @@ from faceparse_jax.runtime.places import Place
 EXIT_BAD_INPUT = 2
 _HERE = pathlib.Path(__file__).parent
 _DATA_DIR = "~/tensorflow_datasets"
+OWN = "folder"
+"""The builder of a user's own photographs, whose configs are names that the user chooses."""
+_CONFIG_NAME = r"[A-Za-z0-9_-]{1,40}"
 
 
 def names() -> list[str]:
@@ -65,6 +71,15 @@ def list_builders() -> None:
 
 def _check_config(builder, name: str, config: str | None) -> None:
     configs = [c.name for c in builder.BUILDER_CONFIGS]
+    if config is not None and name == OWN:
+        if re.fullmatch(_CONFIG_NAME, config):
+            return
+        raise InputError(
+            f"--config {config}",
+            "no name of a dataset",
+            "at most 40 letters, digits, _ and -",
+            "choose another name",
+        )
     if config is not None and config not in configs:
         raise InputError(
             f"--config {config}",
@@ -79,15 +94,15 @@ def _check_manual_dir(builder, name: str, manual_dir: pathlib.Path | None) -> No
         raise InputError(
             "--manual_dir",
             "nothing",
-            f"the folder that holds the official files of {name}",
+            f"the folder that holds the files of {name}",
             f"add --manual_dir D, as tfds_builders/{name}/README.md says",
         )
     if manual_dir is not None and not manual_dir.is_dir():
         raise InputError(
             f"--manual_dir {manual_dir}",
             "no such folder",
-            f"the folder that holds the official files of {name}",
-            f"fetch them as tfds_builders/{name}/README.md says",
+            f"the folder that holds the files of {name}",
+            f"put them there as tfds_builders/{name}/README.md says",
         )
 
 
@@ -149,16 +164,23 @@ def build(
 
 def _open_builder(builder_cls, config: str | None, data_dir: Place):
     """The builder, with what is prepared of it."""
+    import tensorflow_datasets as tfds
+
+    default = builder_cls.BUILDER_CONFIGS[0].name
+    named = config
+    if builder_cls.name == OWN and config not in (None, default):
+        named = tfds.core.BuilderConfig(name=config, description="photographs of a user's own")
+        # Which TFDS warns of, as if it were an unknown one.
+        logging.getLogger("absl").addFilter(lambda record: "custom data config" not in record.msg)
     try:
-        builder = builder_cls(config=config, data_dir=str(data_dir))
+        builder = builder_cls(config=named, data_dir=str(data_dir))
         if builder.data_path.exists() and not builder.info.splits:
             raise ValueError("no prepared dataset")
     except Exception as error:  # TFDS has no one exception for damage
         if told := places.unanswered(data_dir, error):
             raise told from error
         reason = " ".join(str(error).split())[:200]
-        config = config or builder_cls.BUILDER_CONFIGS[0].name
-        folder = data_dir / builder_cls.name / config / str(builder_cls.VERSION)
+        folder = data_dir / builder_cls.name / (config or default) / str(builder_cls.VERSION)
         raise InputError(
             str(folder), reason, "a dataset that was prepared here, or nothing", f"remove {folder}"
         ) from error
@@ -266,7 +288,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--list", action="store_true", help="print the datasets and their configs")
     parser.add_argument("--name", help="the dataset")
-    parser.add_argument("--manual_dir", type=pathlib.Path, help="folder of the official files")
+    parser.add_argument("--manual_dir", type=pathlib.Path, help="folder of the dataset's files")
     parser.add_argument("--config", help="a config of the dataset")
     parser.add_argument("--data_dir", default=_DATA_DIR, help=f"where to write ({_DATA_DIR})")
     parser.add_argument(

@@ -3,13 +3,11 @@
 import collections
 import concurrent.futures
 import dataclasses
-import io
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
-from PIL import Image
 
 from faceparse_jax import images, labels
 from faceparse_jax.errors import InputError, few
@@ -59,21 +57,16 @@ def features(**more: Any) -> tfds.features.FeaturesDict:
     )
 
 
-def _encode_png(values: np.ndarray) -> bytes:
-    """The bytes of a one-channel PNG."""
-    file = io.BytesIO()
-    Image.fromarray(values).save(file, "PNG")
-    return file.getvalue()
-
-
-def _check_shape(name: str, shape: tuple[int, int], like: tuple[int, int], what: str) -> None:
+def _check_shape(
+    name: str, shape: tuple[int, int], like: tuple[int, int], what: str, again: str
+) -> None:
     """Refuses a picture whose sides are not those of the label, up to a factor and rounding."""
     if not images.same_frame(shape, like):
         raise InputError(
             name,
             f"{shape[1]}x{shape[0]} pixels",
             f"the proportions of {what}, {like[1]}x{like[0]}",
-            "extract the archive again",
+            again,
         )
 
 
@@ -85,8 +78,10 @@ def example(
     label_name: str,
     scheme: labels.Scheme,
     depth: tuple[files.Archive, str] | None,
+    read: Callable[[files.Archive, str], files.Photo] = files.read_photo,
+    again: str = "extract the archive again",
 ) -> Example:
-    """One example; the image's bytes stay as they are.
+    """One example; the image's bytes are those that `read` gives.
 
     Args:
         archive: where image and label are.
@@ -96,13 +91,15 @@ def example(
         label_name: a file of the label, for errors.
         scheme: the label's scheme.
         depth: archive and name of the depth map, which is brought to the label's grid.
+        read: gives the photograph of an archive by name.
+        again: what mends a file, for errors.
 
     Raises:
         InputError: an unreadable file, other proportions than the label's, a label that
             fits the photograph as EXIF turns it and not as it is stored, or a label
             value that the scheme does not have.
     """
-    data, shape, turned = files.read_photo(archive, image)
+    data, shape, turned = read(archive, image)
     if (
         turned
         and not images.same_frame(shape, label.shape)
@@ -114,7 +111,7 @@ def example(
             "pixels stored the way the label lies",
             "turn the pixels (exiftran -a, or ImageMagick's -auto-orient) and run again",
         )
-    _check_shape(archive.where(image), shape, label.shape, "its label")
+    _check_shape(archive.where(image), shape, label.shape, "its label", again)
     there = np.unique(label)
     wrong = there[(there >= scheme.num_classes) & (there != labels.IGNORE)]
     if wrong.size:
@@ -122,20 +119,20 @@ def example(
             archive.where(label_name),
             f"the label value {wrong[0]}",
             f"0 to {scheme.num_classes - 1} of the scheme {scheme.name}, or {labels.IGNORE}",
-            "look whether these are labels of another benchmark, or extract the archive again",
+            f"look whether these are labels of another scheme, or {again}",
         )
     values = np.zeros_like(label)
     if depth is not None:
         read = files.read_depth(*depth)
-        _check_shape(depth[0].where(depth[1]), read.shape, label.shape, "the label")
+        _check_shape(depth[0].where(depth[1]), read.shape, label.shape, "the label", again)
         values = images.resize_depth(read, label.shape)
     oddities = ["turned by EXIF"] if turned else []
     if depth is not None:
         oddities += depth_oddities(values, label, scheme)
     made = {
         "image": data,
-        "depth": _encode_png(values),
-        "label": _encode_png(label),
+        "depth": files.encode_png(values),
+        "label": files.encode_png(label),
         "id": key,
         "has_depth": bool(values.any()),
     }
@@ -153,6 +150,8 @@ def depth_oddities(depth: np.ndarray, label: np.ndarray, scheme: labels.Scheme) 
         return ["empty depth"]
     if (depth[valid] == depth[valid][0]).all():
         return ["constant depth"]
+    if "nose" not in scheme.classes:
+        return []
     nose = valid & (label == scheme.classes.index("nose"))
     rest = valid & ~nose
     if nose.any() and rest.any() and np.median(depth[nose]) > np.median(depth[rest]):

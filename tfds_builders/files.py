@@ -5,6 +5,7 @@ and raised as one error. Memory holds the names of the files, never their conten
 """
 
 import collections
+import io
 import lzma
 import os
 import pathlib
@@ -15,9 +16,11 @@ import zlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from PIL import Image
 
 from faceparse_jax import images
 from faceparse_jax.errors import InputError, few
+from faceparse_jax.images.read import load
 
 MAX_MEMBER = 64 * 2**20
 """Bytes that one file of a zip may inflate to."""
@@ -324,7 +327,11 @@ def match_depth(
     return wanted, sorted(set(named.values()) - set(wanted.values())) + others, faults
 
 
-def read_photo(archive: Archive, name: str) -> tuple[bytes, tuple[int, int], bool]:
+Photo = tuple[bytes, tuple[int, int], bool]
+"""See `read_photo`."""
+
+
+def read_photo(archive: Archive, name: str) -> Photo:
     """An image's bytes as they are, found to decode, and its height and width in pixels.
 
     Returns:
@@ -337,6 +344,25 @@ def read_photo(archive: Archive, name: str) -> tuple[bytes, tuple[int, int], boo
             archive.where(name), "no JPEG", "the archive's JPEG file", "extract the archive again"
         )
     return data, (height, width), images.turn_of(data) is not None
+
+
+def encode_png(values: np.ndarray) -> bytes:
+    """The bytes of a PNG of an array [h w] or [h w 3]."""
+    file = io.BytesIO()
+    Image.fromarray(values).save(file, "PNG")
+    return file.getvalue()
+
+
+def read_any_photo(archive: Archive, name: str) -> Photo:
+    """As `read_photo`, of every form that can be read: what is no JPEG of grey or RGB becomes PNG.
+
+    Its pixels are those that `images.read_image` gives.
+    """
+    data, where = archive.read(name), archive.where(name)
+    if data.startswith(b"\xff\xd8") and load(data, where).mode in ("L", "RGB"):
+        return read_photo(archive, name)
+    picture = images.read_image(data, where, upright=False)
+    return encode_png(picture), picture.shape[:2], images.turn_of(data) is not None
 
 
 def read_depth(archive: Archive, name: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What the builders of the three benchmarks share: official files, found, paired and streamed."""
+"""What the builders of files share: official or own ones, found, paired and streamed."""
 
 import abc
 import dataclasses
@@ -36,9 +36,10 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A benchmark's official files.
+    """The files of a dataset.
 
     Attributes:
+        scheme: of the labels.
         archive: photographs and labels.
         depth: depth maps, None where the user has none.
         rows: photographs that are complete, by split.
@@ -49,6 +50,7 @@ class Source:
         notes: what a user should know of the photographs, and what stops nothing.
     """
 
+    scheme: labels.Scheme
     archive: files.Archive
     depth: files.Archive | None
     rows: Mapping[str, Sequence[Row]]
@@ -66,8 +68,10 @@ class Benchmark(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Photographs by config and split."""
     KNOWN_BAD: ClassVar[Mapping[str, str]] = {}
     """Id and reason of examples that users of the benchmark have reported as bad."""
-    NEAR_DUPLICATES: ClassVar[Sequence[tuple[str, str]]] = ()
-    """Pairs of ids that users have reported as nearly the same photograph."""
+    NEAR_DUPLICATES: ClassVar[Sequence[tuple[str, str]] | None] = ()
+    """Pairs of ids that users have reported as nearly the same photograph. None where nobody can
+    have done so: then a check compares the photographs of different splits."""
+    DEPTH_SOURCE: ClassVar[str] = "estimated"
     HOMEPAGE: ClassVar[str]
     LICENSE: ClassVar[str]
 
@@ -80,11 +84,6 @@ class Benchmark(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             InputError: no archive, or one at another folder level.
         """
 
-    @classmethod
-    @abc.abstractmethod
-    def scheme_of(cls, config: str) -> labels.Scheme:
-        """The label scheme of a config."""
-
     def merge_order(self) -> str:
         """The order in which part masks were merged; empty where labels are one map."""
         return ""
@@ -94,24 +93,17 @@ class Benchmark(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return {}
 
     def _info(self) -> tfds.core.DatasetInfo:
-        scheme = self.scheme_of(self.builder_config.name)
         return self.dataset_info_from_configs(
             features=examples.features(**self.extra_features()),
             supervised_keys=("image", "label"),
             homepage=self.HOMEPAGE,
             redistribution_info={"license": self.LICENSE},
-            metadata=tfds.core.MetadataDict(
-                scheme=scheme.name,
-                classes=list(scheme.classes),
-                left_of=scheme.left_of,
-                merge_order=self.merge_order(),
-                depth_source="estimated",
-            ),
+            metadata=tfds.core.MetadataDict(),  # of the files, which a build finds
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager):
         source = self.find(pathlib.Path(dl_manager.manual_dir), self.builder_config.name)
-        counts = self.OFFICIAL_COUNTS[self.builder_config.name]
+        counts = self.OFFICIAL_COUNTS.get(self.builder_config.name, {})
         faults = faults_of_names(source, counts)
         if faults:
             # The contents too, so that one error lists all that is wrong.
@@ -130,8 +122,13 @@ class Benchmark(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 kind = "a subset of" if found < expected else "more than"
                 files.note(f"{split}: {found:,} images, {kind} the official {expected:,}")
         rows = {split: rows for split, rows in source.rows.items() if rows}
-        if source.depth is None:
-            self.info.metadata["depth_source"] = "none"
+        self.info.metadata.update(
+            labels.as_data(source.scheme),
+            classes=list(source.scheme.classes),
+            left_of=source.scheme.left_of,
+            merge_order=self.merge_order(),
+            depth_source=self.DEPTH_SOURCE if source.depth else "none",
+        )
         splits = examples.Splits(source.archive.root, rows, source.make, self.info.metadata)
         return {split: self._generate_examples(splits, split) for split in rows}
 

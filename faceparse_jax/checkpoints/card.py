@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from faceparse_jax import labels
 from faceparse_jax.checkpoints.trained import Trained
 from faceparse_jax.config import Config
 from faceparse_jax.data.splits import HEADS
@@ -41,10 +42,15 @@ def card(name: str, trained: Trained, size: int, sha256: str, ships: bool) -> st
     rendered = all(name.startswith(f"{HEADS}/") for name in learned)
     lines = [f"# {name}", "", MARK, ""]
     what = "It divides" if len(networks) == 1 else "They divide"
+    scheme = trained.scheme
+    classes = (
+        f"which are {_listed(list(scheme.classes))}"
+        if labels.is_own(scheme)
+        else "which `python -m faceparse_jax.labels` prints"
+    )
     lines += _paragraph(
         f"This file holds {_listed(networks)}. {what} a face into the "
-        f"{trained.scheme.num_classes} classes of the label scheme `{trained.scheme.name}`, "
-        "which `python -m faceparse_jax.labels` prints."
+        f"{scheme.num_classes} classes of the label scheme `{scheme.name}`, {classes}."
     )
     where = "load()" if ships else f'load("{name}")'
     lines += ["", "```python", "from faceparse_jax import load", "", f"parser = {where}"]

@@ -95,12 +95,11 @@ def _described(
     """What a meta tells of the networks, and the shapes of their parameters and statistics."""
     its_code = f"use the code version that trained it, {meta['code_version']}"
     config = stored(meta["config"], where, its_code)
-    name = meta["dataset"].get("scheme")
-    if name not in labels.SCHEMES:
-        raise InputError(
-            where, f"the label scheme {name!r}", f"one of {sorted(labels.SCHEMES)}", its_code
-        )
-    scheme = labels.scheme(name)
+    try:
+        scheme = labels.from_data(meta["dataset"])
+    except ValueError as error:
+        known = f"one of {sorted(labels.SCHEMES)}, or an own one with all that belongs to it"
+        raise InputError(where, str(error), known, its_code) from error
     system = build(config, scheme.num_classes)
 
     def shapes():

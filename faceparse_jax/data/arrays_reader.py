@@ -160,7 +160,7 @@ def open(
 
 def as_json(split: Split, ids: list[str]) -> dict:
     """What ``split.json`` holds."""
-    values = dataclasses.asdict(split) | {"scheme": split.scheme.name}
+    values = dataclasses.asdict(split) | labels.as_data(split.scheme)
     del values["directory"]
     return {"split": values, "ids": ids}
 
@@ -174,7 +174,7 @@ def _read_json(path: pathlib.Path, directory: pathlib.Path, again: str) -> tuple
     found = records.read(path, "the record of decoded arrays", again, split=dict, ids=list)
     values, ids = found["split"], found["ids"]
     expected = {field.name for field in dataclasses.fields(Split)} - {"directory"}
-    if values.keys() != expected:
+    if values.keys() - {labels.KEY} != expected:
         raise InputError(
             str(path),
             f"the keys {sorted(values)}",
@@ -184,14 +184,14 @@ def _read_json(path: pathlib.Path, directory: pathlib.Path, again: str) -> tuple
     count = values["num_examples"]
     if count != len(ids):
         raise InputError(str(path), f"{len(ids)} ids and num_examples {count!r}", "as many", again)
-    if values["scheme"] not in labels.SCHEMES or values["depth_bits"] not in (8, 16):
-        raise InputError(
-            str(path),
-            f"scheme {values['scheme']!r} and depth of {values['depth_bits']!r} bits",
-            f"one of {sorted(labels.SCHEMES)}, and 8 or 16",
-            again,
-        )
-    values["scheme"] = labels.scheme(values["scheme"])
+    try:
+        values["scheme"] = labels.from_data(values)
+        if values["depth_bits"] not in (8, 16):
+            raise ValueError(f"depth of {values['depth_bits']!r} bits")
+    except ValueError as error:
+        expected = f"one of {sorted(labels.SCHEMES)} or an own scheme, and 8 or 16 bits"
+        raise InputError(str(path), str(error), expected, again) from error
+    values.pop(labels.KEY, None)
     values["label_size"] = tuple(values["label_size"]) if values["label_size"] else None
     return Split(**values, directory=directory), ids
 

@@ -3,7 +3,9 @@
 import dataclasses
 import hashlib
 import os
+from typing import Any
 
+from faceparse_jax import labels
 from faceparse_jax.errors import InputError
 from faceparse_jax.labels import Scheme
 from faceparse_jax.runtime import places
@@ -40,16 +42,16 @@ class Split:
     label_size: tuple[int, int] | None
     fingerprint: str
 
-    def record(self) -> dict[str, str]:
+    def record(self) -> dict[str, Any]:
         """What checkpoints and results say of the dataset."""
         return {
             "name": self.name,
             "config": self.config,
             "version": self.version,
             "fingerprint": self.fingerprint,
-            "scheme": self.scheme.name,
             "merge_order": self.merge_order,
             "depth_source": self.depth_source,
+            **labels.as_data(self.scheme),
         }
 
 

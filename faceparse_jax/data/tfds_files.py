@@ -54,14 +54,18 @@ def open_split(name: str, config: str, split: str, data_dir: str | os.PathLike) 
             "8 or 16, and a count for each split",
             _again(directory),
         )
-    scheme = labels.SCHEMES.get(metadata.get("scheme", ""))
-    if scheme is None or list(scheme.classes) != list(metadata.get("classes", ())):
+    try:
+        scheme = labels.from_data(metadata)
+        if list(scheme.classes) != list(metadata.get("classes", ())):
+            raise ValueError(f"the label scheme {scheme.name!r} with {metadata.get('classes')}")
+    except ValueError as error:
         raise InputError(
             str(directory / "metadata.json"),
-            f"label scheme {metadata.get('scheme')!r} with classes {metadata.get('classes')}",
-            f"one of {sorted(labels.SCHEMES)} with the classes of faceparse_jax/labels/schemes.py",
+            str(error),
+            f"one of {sorted(labels.SCHEMES)} with the classes of faceparse_jax/labels/schemes.py, "
+            "or an own one with all that belongs to it",
             _again(directory),
-        )
+        ) from error
     shape = info.features["label"].shape[:2]
     return Split(
         name=name,

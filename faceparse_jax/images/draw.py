@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from faceparse_jax.labels import IGNORE, Scheme
+from faceparse_jax.labels import IGNORE, Scheme, is_own
 
 Picture = UInt8[np.ndarray, "_ _ 3"]
 
@@ -83,10 +83,11 @@ def colour_depth(
 def class_names(scheme: Scheme) -> list[str]:
     """A line for each class: id, name, and what the name leaves open (meaning, side)."""
     sided = {c for pair in scheme.swap_pairs for c in pair}
-    sides = {"l_": "subject's left", "r_": "subject's right"}
+    sides = {"l_": f"{scheme.left_of}'s left", "r_": f"{scheme.left_of}'s right"}
+    meaning = {} if is_own(scheme) else _MEANING
     lines = []
     for c, name in enumerate(scheme.classes):
-        note = sides.get(name[:2], "") if c in sided else _MEANING.get(name, "")
+        note = sides.get(name[:2], "") if c in sided else meaning.get(name, "")
         lines.append(f"{c} {name}" + (f" ({note})" if note else ""))
     return lines
 

@@ -44,9 +44,20 @@ _BY_NAME: Mapping[tuple[str, str], Mapping[str, str]] = {
 }
 
 
+def _names(source: Scheme, target: Scheme) -> Mapping[str, str] | None:
+    """Target name by source name; what is not named becomes background. None: no conversion.
+
+    Two datasets of a user's own are of one scheme where their classes have the same names.
+    """
+    if labels.is_own(source) and labels.is_own(target):
+        alike = set(source.classes) == set(target.classes) and source.left_of == target.left_of
+        return {name: name for name in source.classes} if alike else None
+    return _BY_NAME.get((source.name, target.name))
+
+
 def exists(source: Scheme, target: Scheme) -> bool:
     """Whether labels of `source` can be written in the classes of `target`."""
-    return source == target or (source.name, target.name) in _BY_NAME
+    return source == target or _names(source, target) is not None
 
 
 def class_table(source: Scheme, target: Scheme) -> tuple[int, ...]:
@@ -64,7 +75,7 @@ def class_table(source: Scheme, target: Scheme) -> tuple[int, ...]:
             f"one that merges into {target.name}",
             f"convert from {target.name} to {source.name} instead, if that exists",
         )
-    names = _BY_NAME[source.name, target.name]
+    names = _names(source, target)
     return tuple(target.classes.index(names.get(part, "background")) for part in source.classes)
 
 
@@ -74,9 +85,16 @@ def leading_classes(source: Scheme, target: Scheme) -> tuple[int, ...]:
     Where several classes merge, it is the first of them, the one with the target's name: skin for
     skin, ears and glasses, and the background for what the target lacks.
 
+    A user's own scheme has no conversion to or from another one. There the class of the same
+    name speaks, on the same side of the face, and nothing (-1) where no class has that name.
+
     Raises:
-        InputError: as `class_table`.
+        InputError: as `class_table`, where both schemes are known.
     """
+    if not exists(source, target) and (labels.is_own(source) or labels.is_own(target)):
+        mirrored = source.left_of != target.left_of
+        own = {name: source.mirror[i] if mirrored else i for i, name in enumerate(source.classes)}
+        return tuple(own.get(name, -1) for name in target.classes)
     table = class_table(source, target)
     return tuple(table.index(i) for i in range(target.num_classes))
 

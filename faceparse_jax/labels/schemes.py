@@ -10,6 +10,7 @@ Sides. CelebAMask-HQ's ``l_`` is the subject's left, the right half of the pictu
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -19,6 +20,10 @@ from faceparse_jax.runtime import tables
 
 IGNORE = 255
 """Label of pixels that take no part in losses and scores."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+# Scores stand beside those of the classes under these names, and ignored pixels are no class.
+_RESERVED = frozenset(("mean", "mean_depth_classes", "ignore", "ignored"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +38,9 @@ class Scheme:
         left_of: whose left a class name means, ``subject`` or ``viewer``.
         depth_classes: ids that the benchmark's depth maps cover.
         regions: name and ids of classes that are scored as one, besides each alone.
+
+    Raises:
+        ValueError: what contradicts this, in words that say what was found.
     """
 
     name: str
@@ -42,6 +50,30 @@ class Scheme:
     left_of: str
     depth_classes: tuple[int, ...]
     regions: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+    def __post_init__(self):
+        count = len(self.classes)
+        if not 2 <= count <= IGNORE:
+            raise ValueError(f"{count} classes instead of 2 to {IGNORE}")
+        if self.classes[0] != "background":
+            raise ValueError(f"the first class {self.classes[0]!r} instead of 'background'")
+        for name in self.classes:
+            if not _NAME.fullmatch(name) or name in _RESERVED:
+                raise ValueError(f"the class name {name[:60]!r}")
+        if twice := [name for name in self.classes if self.classes.count(name) > 1]:
+            raise ValueError(f"the class {twice[0]!r} twice")
+        if len(self.colours) != count or not all(
+            0 <= value < 256 for colour in self.colours for value in colour
+        ):
+            raise ValueError(f"colours {self.colours} for {count} classes")
+        sided = [i for pair in self.swap_pairs for i in pair]
+        if len(set(sided)) != len(sided) or not set(sided) <= set(range(1, count)):
+            raise ValueError(f"the mirror pairs {self.swap_pairs} for {count} classes")
+        if self.left_of not in ("subject", "viewer"):
+            raise ValueError(f"the left of the {self.left_of!r} instead of subject or viewer")
+        groups = [self.depth_classes, *(ids for _, ids in self.regions)]
+        if not all(set(ids) <= set(range(1, count)) for ids in groups):
+            raise ValueError(f"groups of classes {groups} for {count} classes")
 
     @property
     def num_classes(self) -> int:
@@ -215,12 +247,12 @@ def scheme(name: str) -> Scheme:
 
 def table(scheme: Scheme) -> str:
     """Id, name, side in the picture, partner on the other side, depth and colour of each class."""
-    left = "right" if scheme.left_of == "subject" else "left"
-    right = "left" if left == "right" else "right"
+    sides = ("right", "left") if scheme.left_of == "subject" else ("left", "right")
+    side_of = {c: side for pair in scheme.swap_pairs for c, side in zip(pair, sides, strict=True)}
     rows = [("id", "class", "side in the picture", "mirrored to", "depth", "colour")]
     for i, name in enumerate(scheme.classes):
         other = scheme.mirror[i]
-        side = "" if other == i else left if name.startswith("l") else right
+        side = side_of.get(i, "")
         partner = "" if other == i else scheme.classes[other]
         depth = "yes" if i in scheme.depth_classes else ""
         rows.append((str(i), name, side, partner, depth, f"#{bytes(scheme.colours[i]).hex()}"))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from faceparse_jax import labels
 from faceparse_jax.checkpoints import packed
 from faceparse_jax.checkpoints.state import TrainState
 from faceparse_jax.checkpoints.trained import Trained, load_trained
@@ -128,10 +129,17 @@ def _take(
 
 
 def _in_classes(params: Mapping[str, Any], classes: Sequence[int]) -> dict[str, Any]:
-    """A parser that has the logits of these of its classes alone, in this order."""
+    """A parser that has the logits of these of its classes alone, in this order.
+
+    A class of -1 is a new one, whose logit begins as 0 everywhere.
+    """
     new, index = dict(params), np.array(classes)
     for head in _CLASSIFIERS:
-        rows = {name: of[..., index] for name, of in params[head]["classify"].items()}
+        of_head = params[head]["classify"]
+        rows = {
+            name: np.where(index < 0, 0, np.asarray(of)[..., index]).astype(of.dtype)
+            for name, of in of_head.items()
+        }
         new[head] = params[head] | {"classify": rows}
     return new
 
@@ -162,7 +170,9 @@ def _check_form(
             "networks of the form that this config gives",
             "set " + " ".join(f"--config.{each}" for each in other),
         )
-    if set(names) & set(_PARSERS) and not conversion.exists(source.scheme, scheme):
+    known = not labels.is_own(source.scheme) and not labels.is_own(scheme)
+    exists = conversion.exists(source.scheme, scheme)
+    if set(names) & set(_PARSERS) and known and not exists:
         raise InputError(
             what,
             f"networks for the classes of {source.scheme.name}",
@@ -193,6 +203,9 @@ def _tell(where: str, source: Trained, scheme: Scheme, wanted: Sequence[str]) ->
     told = f"note: the training begins with {', '.join(names)} of {where}"
     if source.scheme != scheme:
         told += f", and classes of {source.scheme.name} become those of {scheme.name}"
+        rows = conversion.leading_classes(source.scheme, scheme)
+        if new := [name for name, row in zip(scheme.classes, rows, strict=True) if row < 0]:
+            told += f" but for {', '.join(new)}, which begin anew"
     if fresh := [name for name in wanted if name not in source.params]:
         told += f"; fresh: {', '.join(fresh)}"
     if unused := [name for name in source.params if name not in wanted]:

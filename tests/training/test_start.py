@@ -15,7 +15,7 @@ from faceparse_jax.checkpoints.trained import load_trained
 from faceparse_jax.config import Config
 from faceparse_jax.data.synthetic import render_head
 from faceparse_jax.errors import InputError
-from faceparse_jax.labels import CELEBAMASK_HQ, HELEN, LAPA, conversion
+from faceparse_jax.labels import CELEBAMASK_HQ, HELEN, LAPA, Scheme, conversion
 from faceparse_jax.models import system
 from faceparse_jax.models.inference import predict
 from faceparse_jax.training import start
@@ -110,6 +110,29 @@ def test_networks_of_the_same_form_are_taken_whole(heads, source, capsys):
     assert told == (
         f"note: the training begins with rgb, depth, translator of {heads}; fresh: discriminator"
     )
+
+
+def test_classes_that_the_origin_lacks_begin_at_zero(heads, source, capsys):
+    own = Scheme(
+        name="folder/own",
+        classes=("background", "hair", "beard"),
+        colours=((0, 0, 0), (1, 1, 1), (2, 2, 2)),
+        swap_pairs=(),
+        left_of="subject",
+        depth_classes=(1, 2),
+    )
+    _, state, _ = started(own, model={"init": str(heads)})
+    hair = CELEBAMASK_HQ.classes.index("hair")
+    for name in ("rgb", "depth"):
+        its, own_params = source.params[name], state.params[name]
+        for head in ("head", "head16", "head32"):
+            for key, rows in own_params[head]["classify"].items():
+                row = its[head]["classify"][key]
+                np.testing.assert_array_equal(rows[..., 0], row[..., 0])
+                np.testing.assert_array_equal(rows[..., 1], row[..., hair])
+                np.testing.assert_array_equal(rows[..., 2], 0)
+        assert_equal(own_params["backbone"], its["backbone"])
+    assert "become those of folder/own but for beard, which begin anew" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("scheme", [LAPA, HELEN], ids=lambda scheme: scheme.name)

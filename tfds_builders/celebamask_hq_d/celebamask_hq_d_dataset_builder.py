@@ -116,7 +116,9 @@ def find(manual_dir: pathlib.Path, order: str) -> official.Source:
     faults += wrong + depth_faults
     surplus += surplus_depth
     absent = sorted(splits.keys() - photos.keys() - masks.keys(), key=int)
-    return official.Source(archive, depth, rows, faults, surplus, make, absent)
+    return official.Source(
+        labels.merge_order_scheme(order), archive, depth, rows, faults, surplus, make, absent
+    )
 
 
 def _make(
@@ -196,10 +198,6 @@ class Builder(official.Benchmark):
     @classmethod
     def find(cls, manual_dir: pathlib.Path, config: str) -> official.Source:
         return find(manual_dir, config)
-
-    @classmethod
-    def scheme_of(cls, config: str) -> labels.Scheme:
-        return labels.merge_order_scheme(config)
 
     def merge_order(self) -> str:
         return self.builder_config.name

@@ -125,7 +125,9 @@ def find_smith(manual_dir: pathlib.Path) -> official.Source:
 
     make = functools.partial(_make, archive, depth, label)
     faults += wrong + depth_faults
-    return official.Source(archive, depth, rows, faults, surplus + surplus_depth, make)
+    return official.Source(
+        labels.HELEN, archive, depth, rows, faults, surplus + surplus_depth, make
+    )
 
 
 def find_relabelled(manual_dir: pathlib.Path) -> official.Source:
@@ -174,7 +176,9 @@ def find_relabelled(manual_dir: pathlib.Path) -> official.Source:
         return images.read_label(archive.read(name), archive.where(name))
 
     make = functools.partial(_make, archive, depth, label)
-    return official.Source(archive, depth, rows, faults + wrong, surplus + surplus_depth, make)
+    return official.Source(
+        labels.HELEN, archive, depth, rows, faults + wrong, surplus + surplus_depth, make
+    )
 
 
 def _make(archive, depth, label, row: official.Row) -> examples.Example:
@@ -215,7 +219,3 @@ class Builder(official.Benchmark):
     @classmethod
     def find(cls, manual_dir: pathlib.Path, config: str) -> official.Source:
         return find_smith(manual_dir) if config == "smith" else find_relabelled(manual_dir)
-
-    @classmethod
-    def scheme_of(cls, config: str) -> labels.Scheme:
-        return labels.HELEN

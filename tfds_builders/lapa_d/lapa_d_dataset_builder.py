@@ -116,7 +116,7 @@ def find(manual_dir: pathlib.Path, config: str) -> official.Source:
         )
     make = functools.partial(_make, archive, depth)
     surplus += surplus_depth
-    return official.Source(archive, depth, rows, faults, surplus, make, notes=[note])
+    return official.Source(labels.LAPA, archive, depth, rows, faults, surplus, make, notes=[note])
 
 
 def _make(
@@ -170,10 +170,6 @@ class Builder(official.Benchmark):
     @classmethod
     def find(cls, manual_dir: pathlib.Path, config: str) -> official.Source:
         return find(manual_dir, config)
-
-    @classmethod
-    def scheme_of(cls, config: str) -> labels.Scheme:
-        return labels.LAPA
 
     def extra_features(self) -> dict[str, Any]:
         return {"landmarks": tfds.features.Tensor(shape=(NUM_LANDMARKS, 2), dtype=np.float32)}

@@ -1,0 +1,1 @@
+"""A user's own photographs for TFDS; see README.md."""
