@@ -33,6 +33,8 @@ _HERE = pathlib.Path(__file__).parent
 _DATA_DIR = "~/tensorflow_datasets"
 OWN = "folder"
 """The builder of a user's own photographs, whose configs are names that the user chooses."""
+_OF_DEPTH = ("depth", "e2e", "mutual", "translation")
+"""Terms of the loss that photographs without depth do not need."""
 _CONFIG_NAME = r"[A-Za-z0-9_-]{1,40}"
 
 
@@ -280,6 +282,8 @@ def _report(builder, name: str, data_dir: Place) -> None:
     default = builder.get_default_builder_config()
     if default and config != default.name:
         command += f" --config.data.config={config}"
+    if builder.name == OWN and not with_depth.get("train"):
+        command += "".join(f" --config.loss.{term}=0" for term in _OF_DEPTH)
     print(f"next: {command}")
 
 

@@ -140,7 +140,7 @@ def thumbnail(image: bytes) -> Float[np.ndarray, " pixels"]:
 def look_alike(thumbs: Mapping[str, Float[np.ndarray, " pixels"]]) -> list[tuple[str, str]]:
     """Pairs of ``split/id`` of different splits whose thumbnails correlate more than `ALIKE`."""
     places = list(thumbs)
-    values = np.array(list(thumbs.values()), np.float32).reshape(len(places), -1)
+    values = np.array(list(thumbs.values()), np.float32).reshape(len(places), _THUMB**2)
     found = []
     for first in range(0, len(places), _BLOCK):
         for second in range(first, len(places), _BLOCK):

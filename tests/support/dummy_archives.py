@@ -120,6 +120,49 @@ def lapa(manual_dir: pathlib.Path, bits: int = 8) -> None:
                 place.write_bytes(encode(depth.astype(f"uint{bits}")))
 
 
+OWN_SPLITS = {"train": (0, 1, 2), "val": (3,), "test": (4,)}
+OWN_CLASSES = "\n".join(
+    f"{name} #{bytes(colour).hex()}"
+    for name, colour in zip(labels.LAPA.classes, labels.LAPA.colours, strict=True)
+)
+
+
+def own(manual_dir: pathlib.Path) -> None:
+    """Writes a folder of a user's own, by folders of splits: LaPa's classes, as if they were new.
+
+    Labels for training are pictures in colours, the other ones hold ids. The last id has no depth.
+    """
+    for split, keys in OWN_SPLITS.items():
+        for key in keys:
+            name = f"{split}/face{key}"
+            _photo(manual_dir / "images" / f"{name}.jpg", key, SHAPES[key])
+            label = cropped(eleven(key, labels.LAPA), key)
+            label = labels.LAPA.palette[label] if split == "train" else label
+            made = {"labels": encode(label)}
+            if key != 4:
+                made["depth"] = encode(cropped(head(key)["depth"][..., 0], key))
+            for kind, data in made.items():
+                path = manual_dir / kind / f"{name}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+    (manual_dir / "classes.txt").write_text(f"# as in LaPa\n{OWN_CLASSES}\n")
+
+
+def own_by_hash(manual_dir: pathlib.Path, count: int = 30) -> None:
+    """As `own`, with so many photographs that differ in a few pixels, and ids for labels."""
+    own(manual_dir)
+    for kind in ("images", "labels", "depth"):
+        shutil.rmtree(manual_dir / kind)
+    label = encode(eleven(0, labels.LAPA))
+    for number in range(count):
+        image = head(number % 5)["image"].copy()
+        image[:8, :8] = number
+        for kind, data in {"images": encode(image), "labels": label}.items():
+            path = manual_dir / kind / f"{number:03d}.png"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(data)
+
+
 def helen_smith(manual_dir: pathlib.Path) -> None:
     """Writes Smith's soft maps and the folder `Helen-D` without the last id."""
     root = manual_dir / "SmithCVPR2013_dataset_resized"

@@ -2,11 +2,12 @@
 
 import colorsys
 import dataclasses
+import functools
 import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int16, UInt8
 
 from faceparse_jax import images, labels
 from faceparse_jax.errors import InputError
@@ -19,6 +20,7 @@ _CLASS = re.compile(r"(\S+)(?:\s+(#[0-9a-fA-F]{6}))?")
 _PAIR = re.compile(r"(\S+)\s*<->\s*(\S+)")
 _SETTING = re.compile(r"(scheme|left|ignore)\s*=\s*(\S+)")
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
+_NOTHING = -1
 _LEFT_RIGHT = {"left_": "right_", "l_": "r_"}
 
 
@@ -34,6 +36,13 @@ class Classes:
 
     scheme: labels.Scheme
     by_colour: Mapping[int, int]
+
+    @functools.cached_property
+    def of_colour(self) -> Int16[np.ndarray, "16777216"]:
+        """`by_colour` for every colour, with `_NOTHING` for those that no class has."""
+        table = np.full(2**24, _NOTHING, np.int16)
+        table[list(self.by_colour)] = list(self.by_colour.values())
+        return table
 
 
 def parse(text: str, where: str, name: str) -> Classes:
@@ -209,16 +218,15 @@ def read_label(data: bytes, where: str, classes: Classes) -> UInt8[np.ndarray, "
         )
     pixels = np.array(image.convert("RGB")).astype(np.int32)
     packed = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
-    colours, place, counts = np.unique(packed, return_inverse=True, return_counts=True)
-    ids = [classes.by_colour.get(colour, -1) for colour in colours.tolist()]
-    if wrong := [i for i, value in enumerate(ids) if value < 0]:
-        most = max(wrong, key=lambda i: counts[i])
-        more = f", and {len(wrong) - 1:,} more such colours" if len(wrong) > 1 else ""
+    label = classes.of_colour[packed]
+    if (label == _NOTHING).any():
+        colours, counts = np.unique(packed[label == _NOTHING], return_counts=True)
+        more = f", and {len(colours) - 1:,} more such colours" if len(colours) > 1 else ""
         raise InputError(
             where,
-            f"the colour #{colours[most]:06x} in {counts[most]:,} pixels{more}",
+            f"the colour #{colours[counts.argmax()]:06x} in {counts.max():,} pixels{more}",
             f"the colours of {FILE} alone",
             f"add what lacks to {FILE}; where colours mix at edges, save the label again without "
             "smoothing",
         )
-    return np.array(ids, np.uint8)[place.reshape(packed.shape)]
+    return label.astype(np.uint8)

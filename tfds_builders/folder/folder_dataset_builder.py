@@ -188,10 +188,15 @@ def _notes(
 ) -> list[str]:
     """What a user should look at once: splits, sides, and photographs that are left out."""
     names = [(scheme.classes[a], scheme.classes[b]) for a, b in scheme.swap_pairs]
-    pairs = ", ".join(f"{left} and {right}" for left, right in names) or "no classes"
+    pairs = ", ".join(f"{left} and {right}" for left, right in names)
+    sides = (
+        f"{pairs} change places in mirror images; left is the {scheme.left_of}'s"
+        if pairs
+        else "no classes change places in mirror images"
+    )
     notes = [
         f"each photograph has its split {how}",
-        f"{pairs} change places in mirror images; left is the {scheme.left_of}'s",
+        sides,
     ]
     if not rows.get("test"):
         notes.append("no test split: evaluate with --config.eval.split=validation")
