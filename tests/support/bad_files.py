@@ -171,6 +171,11 @@ def _helen(name, make, says, config="smith"):
     return Case(f"Helen {config}: {name}", "Helen-D archive", make, words, says)
 
 
+def _own(name, make, says, *words):
+    command = [BUILD, "--name=folder", "--manual_dir={folder}", "--data_dir={folder}/out", *words]
+    return Case(f"own folder: {name}", "folder of one's own", make, command, says)
+
+
 def _words(name, area, says, *words, make=nothing):
     return Case(f"{area}: {name}", area, make, words, says)
 
@@ -184,6 +189,20 @@ def swapped_lapa(folder: pathlib.Path) -> None:
         root.joinpath("aside").rename(root / "labels")
 
 
+def listed(**lists: str):
+    """A user's own folder without folders of splits, and its lists."""
+
+    def make(folder: pathlib.Path) -> None:
+        dummy_archives.own_by_hash(folder, 8)
+        for name, text in lists.items():
+            (folder / f"{name}.txt").write_text(text)
+
+    return make
+
+
+OWN = dummy_archives.own
+OWN_LABEL, OWN_PHOTO = "labels/train/face0.png", "images/train/face0.jpg"
+OWN_DEPTH = "depth/train/face0.png"
 POINTS = "LaPa/train/landmarks/1001_1.txt"
 LABEL = "LaPa/train/labels/1001_1.png"
 SOFT = "SmithCVPR2013_dataset_resized/labels/101_1/101_1_lbl05.png"
@@ -289,6 +308,53 @@ CASES = [
     _helen("a class above the range", put(R, STAR, encode(GREY[:48] + 9)), "18, exp", "relabelled"),
     _helen("an id in both folders", in_both, "an id that train has too", "relabelled"),
     _helen("no test split", without(R, "helenstar_release/test"), "split test", "relabelled"),
+    _own("nothing at all", nothing, "no images"),
+    _own("no classes", put(OWN, "classes.txt", None), "no classes.txt"),
+    _own("an empty list of classes", put(OWN, "classes.txt", ""), "0 classes"),
+    _own("noise for classes", put(OWN, "classes.txt", RNG.bytes(300)), "classes.txt"),
+    _own("classes without background", put(OWN, "classes.txt", "hair\nskin\n"), "'background'"),
+    _own("a sentence for a class", put(OWN, "classes.txt", "background\na b c\n"), "line 2"),
+    _own("a class twice", put(OWN, "classes.txt", "background\na\na\n"), "a second time"),
+    _own("a class named like a score", put(OWN, "classes.txt", "background\nmean\n"), "'mean'"),
+    _own("a side alone", put(OWN, "classes.txt", "background\nleft_x\n"), "its other side"),
+    _own("a pair of no class", put(OWN, "classes.txt", "background\na\na <-> b\n"),
+         "pair with 'b'"),
+    _own("an unknown scheme", put(OWN, "classes.txt", "scheme = ffhq\n"), "one of celebamask_hq"),
+    _own("a class that has no line", put(OWN, "classes.txt", "background\nskin\n"),
+         "a picture in colours"),
+    _own("a class above the list", put(OWN, OWN_LABEL, encode(GREY + 2)), "value 11"),
+    _own("a colour of no class", put(OWN, OWN_LABEL, encode(
+        np.full((64, 64, 3), (1, 2, 3), np.uint8))), "#010203 in 4,096 pixels"),
+    _own("a label with holes", put(OWN, OWN_LABEL, picture("PNG", "RGBA")), "transparent"),
+    _own("a JPEG for a label", put(OWN, OWN_LABEL, picture("JPEG")), "a lossless label map"),
+    _own("a 16-bit label", put(OWN, OWN_LABEL, encode(GREY.astype(np.uint16))), "I;16"),
+    _own("a label of another size", put(OWN, OWN_LABEL, encode(GREY[:32, :32])),
+         "face0.jpg: found 64x64 pixels, expected 32x32"),
+    _own("a label of another form", put(OWN, OWN_LABEL, encode(GREY[:32])), "the proportions"),
+    _own("a label that is missing", put(OWN, OWN_LABEL, None), "an image without a label"),
+    _own("a photograph that is missing", put(OWN, OWN_PHOTO, None), "a label without image"),
+    _own("a photograph cut in half", change(OWN, OWN_PHOTO, half), "truncated"),
+    _own("a photograph without a byte", put(OWN, OWN_PHOTO, b""), "an empty file"),
+    _own("a photograph of ten billion pixels", put(OWN, OWN_PHOTO, huge_png()), "pixels"),
+    _own("two photographs of one name", put(OWN, "images/train/face0.png", picture("PNG")),
+         "a second file of this name"),
+    _own("a pipe for a photograph", pipe(OWN, OWN_PHOTO), "no plain file"),
+    _own("photographs beside the folders", put(OWN, "images/a.jpg", picture("JPEG")),
+         "beside them"),
+    _own("lists beside the folders", put(OWN, "train.txt", "face0\n"), "train.txt beside them"),
+    _own("no validation split", spoiled(OWN, lambda f: (
+        shutil.rmtree(f / "images/val"), shutil.rmtree(f / "labels/val"))), "split validation"),
+    _own("depth cut in half", change(OWN, OWN_DEPTH, half), "truncated"),
+    _own("depth of another form", put(OWN, OWN_DEPTH, encode(GREY[:20])), "the proportions"),
+    _own("depth of others", spoiled(OWN, lambda f: (
+        f.joinpath("depth/val").rename(f / "depth/other"), shutil.rmtree(f / "depth/train"))),
+         "none with the name of a photograph"),
+    _own("a list of nobody", listed(train="000\nnobody\n", val="001\n"), "no photograph of this"),
+    _own("a photograph in two lists", listed(train="000\n", val="000\n"), "listed already"),
+    _own("lists without validation", listed(train="000\n", test="001\n"), "split validation"),
+    _own("noise for a list", listed(train="\x01\x02\n"), "no photograph of this name"),
+    _own("too few for the hash", lambda f: dummy_archives.own_by_hash(f, 1), "by the hash of its"),
+    _own("a name that is a path", OWN, "no name of a dataset", "--config=../mine"),
     _words("an unknown dataset", "build command", "no such dataset", BUILD, "--name=ffhq"),
     _words("an unknown config", "build command", "no such config", BUILD, "--name=lapa_d",
            "--config=farl", "--manual_dir={folder}"),

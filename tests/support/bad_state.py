@@ -232,6 +232,10 @@ def _export(name, says, *words, make=nothing):
     return Case(f"export command: {name}", "export command", make, command, says)
 
 
+OF_ONE = {
+    "classes": ["background"], "colours": [[0, 0, 0]], "swap_pairs": [], "left_of": "viewer",
+    "depth_classes": [],
+}  # fmt: skip
 MET = '{"step": 1, "terms": {}, "examples": []}'
 CASES = [
     _data("an info of words", "Failed to load JSON", write("dataset_info.json", "words")),
@@ -247,6 +251,10 @@ CASES = [
         lambda value: value.update(with_depth=7)))),
     _data("an unknown scheme", "label scheme 'x'", change("metadata.json", edited(
         lambda value: value.update(scheme="x")))),
+    _data("an own scheme that lacks", "label scheme 'folder/x'", change("metadata.json", edited(
+        lambda value: value.update(scheme="folder/x")))),
+    _data("an own scheme of one class", "1 classes", change("metadata.json", edited(
+        lambda value: value.update(scheme="folder/x", scheme_data=OF_ONE)))),
     _data("no validation split", "no split 'validation'", change("dataset_info.json", edited(
         lambda value: value["splits"].pop(1)))),
     _data("no records", f"no file {TRAIN}", lose(TRAIN)),
@@ -265,6 +273,8 @@ CASES = [
         slice(3, None))))),
     _arrays("an unknown scheme", "scheme 'x'", change("split.json", edited(
         lambda v: v["split"].update(scheme="x")))),
+    _arrays("an own scheme of one class", "1 classes", change("split.json", edited(
+        lambda v: v["split"].update(scheme="folder/x", scheme_data=OF_ONE)))),
     _arrays("no images", "image.npy", lose("image.npy")),
     _arrays("images cut in half", "image.npy", change("image.npy", half)),
     _arrays("images without a byte", "image.npy", write("image.npy", b"")),
@@ -307,6 +317,8 @@ CASES = [
     _checkpoint("no dataset", "no dataset", meta(edited(lambda v: v.pop("dataset")))),
     _checkpoint("an unknown scheme", "label scheme 'x'", meta(edited(
         lambda v: v["dataset"].update(scheme="x")))),
+    _checkpoint("an own scheme of one class", "1 classes", meta(edited(
+        lambda v: v["dataset"].update(scheme="folder/x", scheme_data=OF_ONE)))),
     _checkpoint("no step", "no step", meta(edited(lambda v: v.pop("step")))),
     _checkpoint("a step that is a path", "step = '../", meta(edited(
         lambda v: v.update(step="../../best/1")))),

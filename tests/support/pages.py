@@ -197,7 +197,7 @@ def _check_dataset(line: str, name: str | None, order: str | None) -> None:
     if name not in build.names():
         raise Wrong(f"{line}: no dataset {name}")
     orders = [known.name for known in build.builder_class(name).BUILDER_CONFIGS] if order else []
-    if order and order not in orders:
+    if order and order not in orders and name != build.OWN:
         raise Wrong(f"{line}: {name} has {', '.join(orders)}, not {order}")
 
 
