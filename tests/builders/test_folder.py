@@ -94,6 +94,7 @@ def test_lists_choose_the_splits_and_leave_the_rest_out(tmp_path):
     own_by_hash(tmp_path, 8)
     tmp_path.joinpath("train.txt").write_text("images/000.png\n# a comment\n\n001\n002.png\n")
     tmp_path.joinpath("val.txt").write_text("003\n")
+    (tmp_path / "labels/007.png").unlink()
     found, source = splits_of(tmp_path)
     assert found == {"train": ["000", "001", "002"], "validation": ["003"]}
     assert any("4 photographs that no list has" in note for note in source.notes)

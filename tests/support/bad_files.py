@@ -341,6 +341,8 @@ CASES = [
     _own("a pipe for a photograph", pipe(OWN, OWN_PHOTO), "no plain file"),
     _own("photographs beside the folders", put(OWN, "images/a.jpg", picture("JPEG")),
          "beside them"),
+    _own("two folders of one split", spoiled(OWN, lambda f: shutil.copytree(
+        f / "images/val", f / "images/validation")), "a second folder of this split"),
     _own("lists beside the folders", put(OWN, "train.txt", "face0\n"), "train.txt beside them"),
     _own("no validation split", spoiled(OWN, lambda f: (
         shutil.rmtree(f / "images/val"), shutil.rmtree(f / "labels/val"))), "split validation"),

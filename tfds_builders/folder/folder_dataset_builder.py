@@ -21,9 +21,12 @@ _KINDS = {
 }
 _SPLITS = {
     "train": "train",
+    "training": "train",
     "val": "validation",
+    "valid": "validation",
     "validation": "validation",
     "test": "test",
+    "testing": "test",
 }
 _LAYOUT = "images/, labels/ and classes.txt, as tfds_builders/folder/README.md shows"
 _AGAIN = "mend the file and run the same command"
@@ -74,9 +77,13 @@ def find(manual_dir: pathlib.Path, config: str) -> official.Source:
         files.raise_faults(archive.root, official.swapped(archive, "images", "labels", _AGAIN))
         expected = f"photographs ({', '.join(_KINDS['images'])})"
         raise InputError(archive.where("images"), "none", expected, "put them there")
+    split_of, how, wrong = _splits(archive, photos, lists)
+    faults += wrong
     parts = {
         kind: official.Part(
-            named[kind], lambda key, kind=kind: str(pathlib.PurePosixPath(kind, key).parent)
+            # Lists choose among the files, and what they leave out may lack a part.
+            {key: name for key, name in named[kind].items() if key in split_of or not lists},
+            lambda key, kind=kind: str(pathlib.PurePosixPath(kind, key).parent),
         )
         for kind in ("images", "labels")
     }
@@ -94,14 +101,11 @@ def find(manual_dir: pathlib.Path, config: str) -> official.Source:
         )
     others = photos.keys() | named["labels"].keys()
     surplus += [name for key, name in depth.items() if key not in others]
-    split_of, how, wrong = _splits(archive, photos, lists)
-    faults += wrong
     rows = collections.defaultdict(list)
     for key in keys:
-        if key in split_of:
-            split, own = split_of[key]
-            row = official.Row(own, photos[key], {"label": named["labels"][key]}, depth.get(key))
-            rows[split].append(row)
+        split, own = split_of[key]
+        row = official.Row(own, photos[key], {"label": named["labels"][key]}, depth.get(key))
+        rows[split].append(row)
     for split in ("train", "validation") if keys and not faults else ():
         if not rows[split]:
             told = ", ".join(f"{name} {len(of):,}" for name, of in rows.items() if of) or "none"
@@ -138,7 +142,8 @@ def _splits(
         left out.
 
     Raises:
-        InputError: some photographs in folders of splits, and others or lists beside them.
+        InputError: some photographs in folders of splits, and others or lists beside them, or two
+            folders of one split.
     """
     top = {key: key.partition("/") for key in photos}
     in_folders = {
@@ -155,6 +160,15 @@ def _splits(
                 "folders of splits, lists, or neither",
                 "move the photographs into the folders, or remove folders or lists",
             )
+        first = {}
+        for folder in sorted({key.partition("/")[0] for key in in_folders}):
+            if (other := first.setdefault(_SPLITS[folder], folder)) != folder:
+                raise InputError(
+                    archive.where(f"images/{folder}"),
+                    f"a second folder of this split beside {other}",
+                    "one folder for each split",
+                    f"move its files to {other}",
+                )
         return in_folders, "by its folder", []
     if not lists:
         return {key: (hash_split(key), key) for key in photos}, "by the hash of its name", []
