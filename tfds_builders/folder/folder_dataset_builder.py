@@ -87,7 +87,8 @@ def find(manual_dir: pathlib.Path, config: str) -> official.Source:
         )
         for kind in ("images", "labels")
     }
-    keys, wrong = official.pair(parts["images"], {"a label": parts["labels"]}, archive, _AGAIN)
+    again = "add the missing file, or take this one away, and run the same command"
+    keys, wrong = official.pair(parts["images"], {"a label": parts["labels"]}, archive, again)
     faults += wrong
     if depth and not depth.keys() & photos.keys():
         shown = few(sorted(depth.values()), 3)
