@@ -65,7 +65,8 @@ def load(file: str) -> tuple[dict, dict]:
     params, stats = {}, {}
     for name in ("rgb", "depth"):
         own = {k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")}
-        params[name], stats[name] = from_torch_state(own)
+        converted = from_torch_state(own)
+        params[name], stats[name] = converted.params, converted.batch_stats
     params["translator"], stats["translator"] = _unet(state)
     return params, stats
 

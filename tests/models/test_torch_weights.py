@@ -2,7 +2,6 @@
 
 import functools
 import json
-import zlib
 
 import jax
 import jax.numpy as jnp
@@ -11,27 +10,23 @@ import pytest
 
 from faceparse_jax.errors import InputError
 from faceparse_jax.models.bisenet import BiSeNet
-from faceparse_jax.models.torch_weights import from_torch_state, torch_names
+from faceparse_jax.models.resnet import ResNet
+from faceparse_jax.models.torch_weights import (
+    FACE_PARSING_PYTORCH,
+    TORCHVISION,
+    YAKHYO,
+    from_torch_state,
+    torch_names,
+)
 from faceparse_jax.runtime.forms import forms_for
+from tests.support import torch_golden
 from tests.support.places import GOLDEN, SHARED
+from tests.support.torch_golden import recipe
 
 # Every 5th row and column of the public network's logits; weights and input by recipe.
 SLICE = GOLDEN / "bisenet_resnet18_slice.npz"
 WHOLE = SHARED / "golden" / "bisenet_resnet18_zllrunning.npz"
 HEADS = ("out", "out16", "out32")
-
-
-def recipe(name, shape):
-    rng = np.random.default_rng(zlib.crc32(name.encode()))
-    if name.endswith("num_batches_tracked"):
-        return np.int64(1)
-    if len(shape) == 4:
-        value = rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
-    elif name.endswith(("running_var", ".weight")):
-        value = rng.uniform(0.5, 1.5, shape)
-    else:
-        value = rng.standard_normal(shape) * 0.1
-    return value.astype(np.float32)
 
 
 @functools.cache
@@ -44,12 +39,13 @@ def state():
 
 @functools.cache
 def logits(form):
-    params, batch_stats = from_torch_state(state())
+    converted = from_torch_state(state())
+    variables = {"params": converted.params, "batch_stats": converted.batch_stats}
     x = np.random.default_rng(64 * 1000 + 96).standard_normal((2, 64, 96, 3))
     x = jnp.asarray(x, jnp.float32)
     with forms_for("cpu" if form == "cpu" else "gpu"):
         run = jax.jit(BiSeNet(19).apply)
-        return jax.device_get(run({"params": params, "batch_stats": batch_stats}, x))
+        return jax.device_get(run(variables, x))
 
 
 @pytest.mark.parametrize("form", ["cpu", "plain"])
@@ -85,18 +81,17 @@ def test_wrong_names_and_shapes_are_all_listed():
         from_torch_state(changed)
     assert "ffm.conv1.weight" in str(error.value)
     assert "cp.resnet.bn1.bias" in str(error.value)
-    with pytest.raises(InputError, match=r"cp\.resnet\.layer1\.2"):
-        from_torch_state(state(), backbone=34)
 
 
+@pytest.mark.parametrize("layout", [FACE_PARSING_PYTORCH, YAKHYO], ids=lambda of: of.name)
 @pytest.mark.parametrize("backbone", [18, 34, 50])
-def test_names_cover_every_parameter_and_statistic(backbone):
+def test_names_cover_every_parameter_and_statistic(backbone, layout):
     shapes = jax.eval_shape(
         BiSeNet(19, backbone).init, jax.random.key(0), jnp.zeros((1, 32, 32, 3))
     )
     leaves = jax.tree_util.tree_leaves_with_path(shapes)
     here = {(path[0].key, tuple(part.key for part in path[1:])) for path, _ in leaves}
-    assert here == set(torch_names(backbone))
+    assert here == set(torch_names(backbone, layout))
 
 
 def test_names_are_those_of_the_public_state():
@@ -110,6 +105,71 @@ def test_other_numbers_of_classes_and_channels():
     changed["cp.resnet.conv1.weight"] = changed["cp.resnet.conv1.weight"][:, :1]
     for name in ("conv_out", "conv_out16", "conv_out32"):
         changed[f"{name}.conv_out.weight"] = changed[f"{name}.conv_out.weight"][:11]
-    params, _ = from_torch_state(changed)
+    converted = from_torch_state(changed)
+    assert (converted.channels, converted.classes) == (1, 11)
+    params = converted.params
     assert params["backbone"]["stem"]["conv"]["kernel"].shape == (7, 7, 1, 64)
     assert params["head"]["classify"]["kernel"].shape == (1, 1, 256, 11)
+
+
+@functools.cache
+def converted(case):
+    return from_torch_state(torch_golden.state(case))
+
+
+LAYOUT_OF = {"zllrunning": FACE_PARSING_PYTORCH, "yakhyo": YAKHYO, "torchvision": TORCHVISION}
+
+
+@pytest.mark.parametrize("case", torch_golden.CASES)
+def test_slices_of_every_layout(case):
+    layout, backbone = torch_golden.CASES[case]
+    found, golden = converted(case), np.load(torch_golden.LAYOUTS)
+    assert (found.layout, found.backbone) == (LAYOUT_OF[layout], backbone)
+    params, stats = found.params, found.batch_stats
+    if layout == "torchvision":
+        net = ResNet(backbone)
+        params, stats = params["backbone"], stats["backbone"]
+    else:
+        net = BiSeNet(found.classes, backbone)
+    run = jax.jit(functools.partial(net.apply, train=False))
+    outputs = run({"params": params, "batch_stats": stats}, torch_golden.photograph())
+    for n, got in enumerate(outputs):
+        want = golden[f"{case}/{n}"]
+        got = got[..., ::17] if layout == "torchvision" else got[:, ::7, ::7]
+        assert got.shape == want.shape
+        assert np.abs(got - want).max() <= 1e-4 * np.abs(want).max(), n
+
+
+@pytest.mark.parametrize("case", torch_golden.CASES)
+def test_every_tensor_is_used_or_listed(case):
+    layout, backbone = torch_golden.CASES[case]
+    found, given = converted(case), torch_golden.state(case)
+    used = set(torch_names(backbone, found.layout).values())
+    assert used.isdisjoint(found.unused)
+    assert used | set(found.unused) == set(given)
+    other = [name for name in found.unused if not name.endswith("num_batches_tracked")]
+    trunk = found.layout.trunk
+    assert other == ([] if layout == "zllrunning" else [f"{trunk}fc.bias", f"{trunk}fc.weight"])
+    leaves = jax.tree.leaves((found.params, found.batch_stats))
+    assert len(leaves) == len(used)
+    assert sum(leaf.size for leaf in leaves) == sum(given[name].size for name in used)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"cp.resnet.bn1.running_var": np.full(64, -1.0)}, "negative variances in cp.resnet.bn1"),
+        ({"cp.resnet.bn1.bias": np.full(64, np.inf)}, "no numbers"),
+        ({"cp.resnet.layer1.2.conv1.weight": np.zeros(1)}, "stages have 3, 2, 2, 2 basic blocks"),
+        ({"cp.resnet.layer1.0.conv3.weight": np.zeros(1)}, "2, 2, 2, 2 bottleneck blocks"),
+    ],
+)
+def test_values_and_trunks_that_are_none_of_ours(change, says):
+    with pytest.raises(InputError, match=says):
+        from_torch_state({**state(), **change})
+
+
+@pytest.mark.parametrize("given", [{}, {"encoder.weight": np.zeros(3)}])
+def test_other_networks_are_told_which_ones_there_are(given):
+    with pytest.raises(InputError, match=r"facexlib or yakhyo/face-parsing"):
+        from_torch_state(given)
