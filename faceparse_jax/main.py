@@ -6,6 +6,7 @@
     python -m faceparse_jax.main --workdir studies/one --mode study --config configs/studies/X.py
     python -m faceparse_jax.main --workdir runs/full --mode replay
     python -m faceparse_jax.main --workdir runs/full --mode pack --out full.safetensors
+    python -m faceparse_jax.main --mode import --weights 79999_iter.pth --out parser.safetensors
 
 Any key of the config can be overridden behind it: --config.optim.rate=0.005. With --mode M,
 --help tells of that mode alone.
@@ -17,7 +18,7 @@ saves its state then; a second signal does not wait.
 
 import sys
 
-from faceparse_jax.checkpoints.command import PACK
+from faceparse_jax.checkpoints.command import IMPORT, PACK
 from faceparse_jax.errors import InputError
 from faceparse_jax.evaluation.command import EVALUATE
 from faceparse_jax.prediction.command import PREDICT
@@ -27,14 +28,14 @@ from faceparse_jax.runtime.places import Place
 from faceparse_jax.studies.command import STUDY
 from faceparse_jax.training.command import REPLAY, TRAIN
 
-MODES = (TRAIN, EVALUATE, PREDICT, STUDY, REPLAY, PACK)
+MODES = (TRAIN, EVALUATE, PREDICT, STUDY, REPLAY, PACK, IMPORT)
 
 
 def main() -> None:
     machine.set_environment()  # before JAX and TensorFlow are imported, which the modes do late
     try:
         mode, values = command_line.parse(sys.argv[1:], MODES, __doc__)
-        workdir = values.pop("workdir")
+        workdir = values.pop("workdir", None)
         if workdir is not None:
             writes = mode not in (PREDICT, PACK)
             workdir = places.place(workdir, "--workdir", writes=writes)

@@ -1,17 +1,68 @@
 """The model card of a packed file, as Markdown."""
 
+import dataclasses
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from faceparse_jax import labels
+from faceparse_jax.checkpoints.packed import Label
 from faceparse_jax.checkpoints.trained import Trained
 from faceparse_jax.config import Config
+from faceparse_jax.data.overlap import WHOLE_CELEBAMASK_HQ
 from faceparse_jax.data.splits import HEADS
 from faceparse_jax.models.routes import ROUTES
+from faceparse_jax.models.torch_weights import LAYOUTS, TORCHVISION
+from faceparse_jax.runtime.command_line import COMMAND
 from faceparse_jax.runtime.records import flat
 
 MARK = "<!-- faceparse_jax wrote this card from the file beside it; see --mode pack -->"
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """What a card says of the file itself.
+
+    Attributes:
+        size: in bytes.
+        sha256: of its bytes.
+        told: the SHA-256 that results name.
+        precision: of its kernels, `packed.HALF` or `packed.SINGLE`.
+    """
+
+    name: str
+    size: int
+    sha256: str
+    told: str
+    precision: str
+
+    def rows(self) -> dict[str, str]:
+        return {
+            "size": f"{self.size / 1e6:.1f} MB; kernels are stored in {self.precision} precision",
+            "SHA-256 of the file": f"`{self.sha256}`",
+            "SHA-256 in results": f"`{self.told}`",
+        }
+
+
+_CALL_RGB = "result = parser(image=photo)  # u8 [h w 3]"
+_FOR = (
+    "* **For** label maps of faces: editing of pictures, measurements on parts of a face, "
+    "teaching and research, and as a start of a training."
+)
+_NOT_FOR = "* **Not for** deciding about people. The networks do not tell who somebody is. {}"
+_UNMEASURED = "Nothing here measures whether they are equally good for everybody."
+_DEPTH = " Depth must have the form that docs/prediction.md describes."
+_INPUT = (
+    "* **Input.** One face should fill much of the frame, because nothing looks for faces." + _DEPTH
+)
+_UNSCORED = "None were measured here. `--scores` of `--mode pack` takes those of an evaluation."
+_KNOWN = {
+    WHOLE_CELEBAMASK_HQ: "As far as the public code tells, the public weights learned from all "
+    "30,000 photographs of CelebAMask-HQ, and faces, cameras and light that these lack may be "
+    "parsed worse. Scores on its validation and test photographs are therefore too high.",
+    TORCHVISION.trained_on: "The public weights learned to tell 1,000 classes of pictures from "
+    "each other, on the photographs of ImageNet, which show people too.",
+}
 SHAPES = tuple(
     f"model.{key}" for key in ("backbone", "width", "depth_channels", "translator_features")
 )
@@ -23,17 +74,14 @@ _NETWORKS = {
 }
 
 
-def card(name: str, trained: Trained, size: int, sha256: str, ships: bool) -> str:
+def card(file: File, trained: Trained, ships: bool) -> str:
     """The card of a file.
 
     Args:
-        name: of the file.
         trained: what `load_trained` gives of it.
-        size: of the file in bytes.
-        sha256: of its bytes.
         ships: whether it is the file that `load` opens where none is named.
     """
-    meta, data = trained.meta, trained.meta["dataset"]
+    name, meta, data = file.name, trained.meta, trained.meta["dataset"]
     networks = [told for network, told in _NETWORKS.items() if network in trained.params]
     learned = [
         f"{data['name']}/{data['config']}",
@@ -70,12 +118,8 @@ def card(name: str, trained: Trained, size: int, sha256: str, ships: bool) -> st
         "seed": meta["seed"],
         "code version": meta["code_version"],
         "libraries": ", ".join(f"{k} {v}" for k, v in meta.get("libraries", {}).items()),
-        "size": f"{size / 1e6:.1f} MB; kernels are stored in half precision",
-        "SHA-256 of the file": f"`{sha256}`",
-        "SHA-256 in results": f"`{trained.origin['sha256']}`",
     }
-    lines += ["| what | value |", "|---|---|"]
-    lines += [f"| {what} | {value} |" for what, value in rows.items() if value not in (None, "")]
+    lines += _table(rows | file.rows())
     lines += [
         "",
         "## Intended use and limits",
@@ -88,10 +132,89 @@ def card(name: str, trained: Trained, size: int, sha256: str, ships: bool) -> st
     return "\n".join(lines) + "\n"
 
 
+def imported_card(file: File, label: Label) -> str:
+    """The card of a file that holds imported weights.
+
+    Args:
+        label: of the file.
+    """
+    meta, source = label["meta"], label["meta"]["source"]
+    parser, size = source["holds"] == "parser", meta["config"]["data"]["size"]
+    network = f"ResNet-{meta['config']['model']['backbone']}"
+    lines = [f"# {file.name}", "", MARK, ""]
+    origin = (
+        f"It was imported from `{source['file']}`, which has the layout of {source['project']}."
+    )
+    if parser:
+        scheme = labels.scheme(meta["dataset"]["scheme"])
+        lines += _paragraph(
+            f"This file holds a parser for photographs, a BiSeNet with {network}. It divides a "
+            f"face into the {scheme.num_classes} classes of the label scheme `{scheme.name}`, "
+            f"which `python -m faceparse_jax.labels` prints. {origin}"
+        )
+        lines += ["", "```python", "from faceparse_jax import load", ""]
+        lines += [f'parser = load("{file.name}")', f"{_CALL_RGB}", "```", ""]
+    else:
+        lines += _paragraph(
+            f"This file holds a {network} without its classifier, with which the parsers of a "
+            f"training may begin. It parses nothing by itself. {origin}"
+        )
+        command = f"{COMMAND} --config lapa_d --workdir runs/lapa --config.model.init={file.name}"
+        lines += ["", "```bash", command, "```", ""]
+    numbers = ["({})".format(", ".join(map(str, source[key]))) for key in ("mean", "std")]
+    rows = {
+        "imported from": f"`{source['file']}`",
+        "SHA-256 of that file": f"`{source['sha256']}`",
+        "layout": source["project"],
+        "photographs": "sRGB in 0 to 1, normalised by mean {} and standard deviation {}".format(
+            *numbers
+        ),
+        "input": f"{size} px; other sizes are fitted into this square" if parser else None,
+        "imported with": meta["code_version"],
+        "not used of that file": ", ".join(map("`{}`".format, _grouped(meta["unused"]))),
+    }
+    lines += _table(rows | file.rows())
+    data = f"{meta['dataset']['name']}/{meta['dataset']['config']}"
+    items = [
+        *([_FOR, _NOT_FOR.format(_UNMEASURED)] if parser else []),
+        f"* **What they know.** {_KNOWN[data]}",
+        "* **Personal data.** Photographs of faces and what is computed from them may be personal "
+        "data, and laws may ask for the consent of those who are shown.",
+        *([_INPUT.removesuffix(_DEPTH)] if parser else []),
+    ]
+    lines += ["", "## Intended use and limits", ""]
+    lines += [line for item in items for line in _paragraph(item)]
+    lines += ["", "## Scores", ""]
+    if label["scores"]:
+        lines += _scores(label["scores"])
+    else:
+        lines.append(_UNSCORED if parser else "A backbone has none.")
+    lines += ["", "## Licence", ""]
+    lines += _paragraph(
+        f"The code of {source['project']} is under the {source['code_licence']} licence. "
+        f"{source['licence']} Whether the file holds the public weights cannot be told from it: "
+        "weights that somebody else trained have terms of their own."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _grouped(names: Sequence[str]) -> Iterator[str]:
+    """Names, with one pattern for all counters of batches."""
+    counters = [name for name in names if name.endswith(".num_batches_tracked")]
+    if counters:
+        yield "*.num_batches_tracked"
+    yield from (name for name in names if name not in counters)
+
+
+def _table(rows: Mapping[str, Any]) -> Iterator[str]:
+    yield from ("| what | value |", "|---|---|")
+    yield from (f"| {what} | {value} |" for what, value in rows.items() if value not in (None, ""))
+
+
 def _call(trained: Trained) -> str:
     """How a parser is called with an input that its networks can take."""
     if "depth" not in trained.params:
-        return "result = parser(image=photo)  # u8 [h w 3]"
+        return _CALL_RGB
     if "rgb" not in trained.params:
         return "result = parser(depth=depth)  # u8 or u16 [h w], 0 = none"
     return "result = parser(image=photo)  # u8 [h w 3], or depth=..., or both"
@@ -137,18 +260,15 @@ def _limits(
         "cameras and light that these data lack may be parsed worse."
     )
     items = [
-        "* **For** label maps of faces: editing of pictures, measurements on parts of a face, "
-        "teaching and research, and as a start of a training.",
-        "* **Not for** deciding about people. The networks do not tell who somebody is. "
-        + (
+        _FOR,
+        _NOT_FOR.format(
             "They are not equally good for everybody: docs/heads.md has their scores by the "
             "brightness of the skin, for turned faces and for glasses."
             if ships
-            else "Nothing here measures whether they are equally good for everybody."
+            else _UNMEASURED
         ),
         of_heads if rendered else of_data,
-        "* **Input.** One face should fill much of the frame, because nothing looks for faces. "
-        "Depth must have the form that docs/prediction.md describes.",
+        _INPUT,
     ]
     return [line for item in items for line in _paragraph(item)]
 
@@ -210,6 +330,7 @@ def _licence(rendered: bool, learned: list[str]) -> list[str]:
         f"The networks learned from {_listed(sorted(set(learned)))}, whose terms hold for them "
         "too: CelebAMask-HQ and LaPa are for non-commercial research only, and Helen's photographs "
         "belong to their authors. The MIT licence of the code does not cover this file."
+        + "".join(sorted({f" {of.licence}" for of in LAYOUTS if of.trained_on in learned}))
     )
 
 

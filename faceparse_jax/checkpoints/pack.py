@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from faceparse_jax.checkpoints import packed
-from faceparse_jax.checkpoints.card import MARK, card
+from faceparse_jax.checkpoints.card import MARK, File, card, imported_card
 from faceparse_jax.checkpoints.trained import Trained, load_trained
 from faceparse_jax.config import FIELDS, Config
 from faceparse_jax.errors import InputError
@@ -38,14 +38,7 @@ def pack(
         InputError: no such checkpoint, scores of another one, another file in the way, or a
             place that cannot be written.
     """
-    if not places.is_packed(out):
-        raise InputError(
-            f"--out {out}",
-            "a name of another kind",
-            f"one that ends in {places.PACKED}",
-            f"add --out {out.name or 'networks'}{places.PACKED}",
-        )
-    _check_out(out)
+    check_out(out)
     trained = load_trained(workdir, which)
     if trained.config.train.translator_from and "init" not in trained.meta:
         raise InputError(
@@ -64,6 +57,15 @@ def pack(
     stats = {name: of for name, of in trained.batch_stats.items() if name != "discriminator"}
     tree = {"params": {name: trained.params[name] for name in own}, "batch_stats": stats}
     data = packed.contents(label, tree)
+    return write_with_card(out, data)
+
+
+def write_with_card(out: pathlib.Path, data: bytes) -> pathlib.Path:
+    """Writes a packed file and its model card, whose path it returns.
+
+    Raises:
+        InputError: a place that cannot be written.
+    """
     packed.write(out, data)
     target = out.with_suffix(".md")
     packed.write(target, card_of(out).encode())
@@ -76,10 +78,17 @@ def card_of(path: pathlib.Path) -> str:
     Raises:
         InputError: what `load_trained` refuses.
     """
-    data = path.read_bytes()
-    trained = load_trained(path)
-    ships = path.resolve() == packed.HEADS.resolve()
-    return card(path.name, trained, len(data), hashlib.sha256(data).hexdigest(), ships)
+    data, label = path.read_bytes(), packed.read_label(path)
+    file = File(
+        path.name,
+        len(data),
+        hashlib.sha256(data).hexdigest(),
+        label["sha256"],
+        label.get("precision", packed.HALF),
+    )
+    if "source" in label["meta"]:
+        return imported_card(file, label)
+    return card(file, load_trained(path), path.resolve() == packed.HEADS.resolve())
 
 
 def score(path: pathlib.Path, trained: Trained) -> dict[str, Any]:
@@ -142,8 +151,15 @@ def _meta(trained: Trained) -> dict[str, Any]:
     }
 
 
-def _check_out(out: pathlib.Path) -> None:
-    """Raises InputError where files that are not ours are in the way."""
+def check_out(out: pathlib.Path) -> None:
+    """Raises InputError where a name is none of a packed file, or other files are in its way."""
+    if not places.is_packed(out):
+        raise InputError(
+            f"--out {out}",
+            "a name of another kind",
+            f"one that ends in {places.PACKED}",
+            f"add --out {out.name or 'networks'}{places.PACKED}",
+        )
     target = out.with_suffix(".md")
     for path, ours in ((out, _is_ours), (target, lambda card: MARK in card.read_text("utf8"))):
         try:
@@ -152,7 +168,10 @@ def _check_out(out: pathlib.Path) -> None:
             fits = False
         if not fits:
             raise InputError(
-                str(path), "another file", "none, or one of --mode pack", "move it, or name another"
+                str(path),
+                "another file",
+                "none, or one of --mode pack or import",
+                "move it, or name another",
             )
 
 

@@ -3,7 +3,7 @@
 The file has what inference and a start of training need: parameters and batch statistics, by
 names such as ``params/rgb/backbone/stem/kernel``, and in the header one JSON object, the label.
 Kernels have half precision and vectors single precision, since statistics may lie beyond the
-range of the half one.
+range of the half one. Imported networks keep single precision throughout.
 """
 
 import json
@@ -27,13 +27,17 @@ FORMAT = 1
 HEADS = pathlib.Path(__file__).parents[1] / "networks" / f"{config.HEADS}{places.PACKED}"
 """The networks that ship with the package."""
 
+HALF, SINGLE = "half", "single"
+"""The precision of kernels; a label tells of `SINGLE` alone."""
+
 _LABEL = "faceparse_jax"  # one entry alone, since the library writes several in any order
 _LONGEST = 2**20  # bytes of a header
 _AGAIN = "pack the run again with --mode pack, or bring the file back from where it came"
 
 Label = dict[str, Any]
 """What a file says of its networks: ``meta`` as checkpoints have it, with the config, the
-``checkpoint`` that was packed, its ``scores``, and ``sha256`` of all that the file holds."""
+``checkpoint`` that was packed, its ``scores``, and ``sha256`` of all that the file holds. The meta
+of imported networks has ``source`` besides, see `imported.import_weights`."""
 
 
 def shipped() -> pathlib.Path:
@@ -52,12 +56,13 @@ def shipped() -> pathlib.Path:
     return HEADS
 
 
-def contents(label: Mapping[str, Any], tree: PyTree) -> bytes:
+def contents(label: Mapping[str, Any], tree: PyTree, precision: str = HALF) -> bytes:
     """The bytes of a file, the same ones for the same networks and label.
 
     Args:
         label: without its checksum.
         tree: nested dicts of arrays.
+        precision: of the kernels, `HALF` or `SINGLE`.
 
     Raises:
         InputError: parameters that half precision cannot hold.
@@ -65,7 +70,7 @@ def contents(label: Mapping[str, Any], tree: PyTree) -> bytes:
     tensors = {}
     for name, value in _by_name(tree).items():
         array = np.asarray(value, np.float32)
-        if array.ndim > 1:
+        if array.ndim > 1 and precision == HALF:
             with np.errstate(over="ignore"):
                 array = array.astype(np.float16)
         if not np.isfinite(array).all():
@@ -78,6 +83,8 @@ def contents(label: Mapping[str, Any], tree: PyTree) -> bytes:
             )
         tensors[name] = np.ascontiguousarray(array)
     label = {**label, "format": FORMAT}
+    if precision != HALF:  # earlier files do not tell
+        label["precision"] = precision
     label["sha256"] = _checksum(label, tensors)
     return safetensors.numpy.save(tensors, {_LABEL: json.dumps(label, sort_keys=True)})
 
@@ -185,4 +192,4 @@ def _other(label: Mapping[str, Any]) -> str:
 
 
 def _unreadable(path: Place, found: str, next_step: str) -> InputError:
-    return InputError(str(path), found, "networks that --mode pack wrote", next_step)
+    return InputError(str(path), found, "networks that --mode pack or import wrote", next_step)

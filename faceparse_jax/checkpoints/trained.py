@@ -11,6 +11,7 @@ from faceparse_jax.checkpoints import packed, store
 from faceparse_jax.checkpoints.run_config import stored
 from faceparse_jax.config import Config
 from faceparse_jax.errors import InputError
+from faceparse_jax.images.normalise import IMAGE_MEAN, IMAGE_STD
 from faceparse_jax.models.inference import Variables, inference_variables
 from faceparse_jax.models.system import System, build
 from faceparse_jax.runtime import places
@@ -46,12 +47,54 @@ class Trained:
         return inference_variables(self.params, self.batch_stats)
 
 
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+    """A ResNet alone, with which parsers may begin.
+
+    Attributes:
+        config: whose key ``model.backbone`` says which ResNet it is.
+        meta: as in `Trained`.
+        params, batch_stats: as those of a parser, with the entry ``backbone`` alone.
+        origin: as in `Trained`.
+    """
+
+    config: Config
+    meta: dict[str, Any]
+    params: dict[str, Any]
+    batch_stats: dict[str, Any]
+    origin: dict[str, Any]
+
+
+def load_backbone(place: str | os.PathLike) -> Backbone | None:
+    """The ResNet of a packed file that holds nothing else; None where a place has parsers.
+
+    Raises:
+        InputError: as `load_trained`.
+    """
+    place = places.place(place, "workdir")
+    if not (places.is_packed(place) and _is_backbone(packed.read_label(place)["meta"])):
+        return None
+    label, tensors = packed.read(place)
+    meta = label["meta"]
+    config = stored(meta["config"], str(place), _its_code(meta))
+    _check_source(meta, str(place))
+
+    def shapes():
+        params, stats = build(config, 1).init(jax.random.key(0), config.augment.crop)
+        of = {"params": params, "batch_stats": stats}
+        return {kind: {"backbone": tree["rgb"]["backbone"]} for kind, tree in of.items()}
+
+    tree = packed.in_form(place, tensors, jax.eval_shape(shapes))
+    return Backbone(config, meta, **tree, origin=_origin(place, label))
+
+
 def load_trained(place: str | os.PathLike, which: str = "best") -> Trained:
     """Opens the ``best`` or the ``last`` checkpoint of a workdir, or a packed file.
 
     Raises:
         InputError: no such checkpoint or file, a file of another checkpoint, tensors that are
-            damaged or not those of the config, or a bucket that cannot be read.
+            damaged or not those of the config, a file with a backbone alone, or a bucket that
+            cannot be read.
     """
     place = places.place(place, "workdir")
     return _of_file(place, which) if places.is_packed(place) else _of_run(place, which)
@@ -79,21 +122,38 @@ def _of_file(path: Place, which: str) -> Trained:
     system = dataclasses.replace(system, discriminator=None)
     shapes = {kind: _without_discriminator(tree) for kind, tree in shapes.items()}
     tree = packed.in_form(path, tensors, shapes)
-    origin = {
+    return Trained(
+        config,
+        label["meta"],
+        scheme,
+        system,
+        **tree,
+        origin=_origin(path, label),
+        scores=label["scores"],
+    )
+
+
+def _origin(path: Place, label: packed.Label) -> dict[str, Any]:
+    return {
         "network": path.stem,
         "checkpoint": label["checkpoint"],
         "sha256": label["sha256"],
     }
-    return Trained(
-        config, label["meta"], scheme, system, **tree, origin=origin, scores=label["scores"]
-    )
 
 
 def _described(
     meta: dict[str, Any], where: str
 ) -> tuple[Config, labels.Scheme, System, dict[str, Any]]:
     """What a meta tells of the networks, and the shapes of their parameters and statistics."""
-    its_code = f"use the code version that trained it, {meta['code_version']}"
+    if _is_backbone(meta):
+        raise InputError(
+            where,
+            "a backbone alone",
+            "a parser",
+            "begin a training with it, with --config.model.init and the name of this file",
+        )
+    _check_source(meta, where)
+    its_code = _its_code(meta)
     config = stored(meta["config"], where, its_code)
     try:
         scheme = labels.from_data(meta["dataset"])
@@ -107,6 +167,29 @@ def _described(
         return {"params": params, "batch_stats": stats}
 
     return config, scheme, system, jax.eval_shape(shapes)
+
+
+def _its_code(meta: dict[str, Any]) -> str:
+    return f"use the code version that trained it, {meta['code_version']}"
+
+
+def _is_backbone(meta: dict[str, Any]) -> bool:
+    return meta.get("source", {}).get("holds") == "backbone"
+
+
+def _check_source(meta: dict[str, Any], where: str) -> None:
+    """Raises InputError where imported networks need another normalisation than ours."""
+    if not (source := meta.get("source")):
+        return
+    own = {"mean": IMAGE_MEAN, "std": IMAGE_STD}
+    its = {key: tuple(source.get(key) or ()) for key in own}
+    if its != own:
+        raise InputError(
+            where,
+            f"networks for photographs normalised by {its['mean']} and {its['std']}",
+            f"{IMAGE_MEAN} and {IMAGE_STD}, by which this version normalises them",
+            _its_code(meta),
+        )
 
 
 def _without_discriminator(tree: dict[str, Any]) -> dict[str, Any]:

@@ -232,6 +232,7 @@ def _evaluate_split(run, config, scored: Scored, variables, mesh, target: Place)
         "sha256": run.meta.get("sha256"),
         "trained_on": run.meta["dataset"],
         "init": run.meta.get("init"),
+        "imported": run.meta.get("source"),
         "trained_with": run.meta["code_version"],
         "scored_on": split.record() | {"split": split.split, "examples": examples},
         "leak": overlap.leaks(run.meta, split, scored.ids) or None,

@@ -356,8 +356,8 @@ def load(
     """The parser of a trained run, of a packed file, or the one that ships with the package.
 
     Args:
-        workdir: the run's folder, or a file that ``--mode pack`` wrote; both may lie on a bucket,
-            ``gs://BUCKET/FOLDER``. The shipped networks where None.
+        workdir: the run's folder, or a file that ``--mode pack`` or ``import`` wrote; both may
+            lie on a bucket, ``gs://BUCKET/FOLDER``. The shipped networks where None.
         checkpoint: ``best`` or ``last``.
         batch: inputs parsed at once, at most.
 
@@ -371,6 +371,8 @@ def load(
         "trained_on": run.meta["dataset"],
         "trained_with": run.meta["code_version"],
     }
+    if "source" in run.meta:  # of imported weights
+        record["imported"] = run.meta["source"]
     levels = run.meta["dataset"].get("depth_levels") or LEVELS
     return Parser(
         run.system, run.variables, run.scheme, run.config.data.size, record, batch, tuple(levels)

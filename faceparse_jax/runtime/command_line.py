@@ -54,7 +54,8 @@ class Mode:
         help: a sentence.
         run: takes the workdir and then every flag by its name.
         flags: all that it reads beside the workdir.
-        workdir: the flag of the workdir, which may be left out where it needs nothing.
+        workdir: the flag of the workdir, which may be left out where it needs nothing; None for a
+            mode without one, whose `run` gets None.
         packed: whether a packed file may stand for the workdir.
     """
 
@@ -62,8 +63,13 @@ class Mode:
     help: str
     run: Callable[..., None]
     flags: tuple[Flag, ...]
-    workdir: Flag = WORKDIR
+    workdir: Flag | None = WORKDIR
     packed: bool = False
+
+    @property
+    def every_flag(self) -> tuple[Flag, ...]:
+        """That of the workdir, if there is one, and the others."""
+        return (*([self.workdir] if self.workdir else []), *self.flags)
 
 
 def config_flag(help: str, needed: str = "") -> Flag:
@@ -109,7 +115,7 @@ def parse(
     mode = named[first["mode"].value or modes[0].name]
     words = list(_with_shipped_configs(_one_by_one(words, mode), mode))
     values = flags.FlagValues()
-    for flag in (mode.workdir, *mode.flags):
+    for flag in mode.every_flag:
         _define(flag, values, words)
     try:
         rest = _parsed(values, words)
@@ -122,7 +128,7 @@ def parse(
             "flags only, as --name=value",
             f"run {COMMAND} --help",
         )
-    return mode, {flag.name: _value(flag, values) for flag in (mode.workdir, *mode.flags)}
+    return mode, {flag.name: _value(flag, values) for flag in mode.every_flag}
 
 
 def run_config(config: ConfigDict | None) -> ConfigDict | None:
@@ -151,7 +157,7 @@ def _help(modes: Sequence[Mode]) -> str:
     lines = []
     for mode in modes:
         lines += [f"--mode {mode.name}", f"    {mode.help}"]
-        for flag in (mode.workdir, *mode.flags):
+        for flag in mode.every_flag:
             if isinstance(flag.kind, tuple):
                 value = f" {'|'.join(flag.kind)}"
             else:
@@ -277,8 +283,8 @@ def _parsed(values: flags.FlagValues, words: Sequence[str], known_only: bool = F
 def _unknown(name: str, mode: Mode, modes: Sequence[Mode]) -> InputError:
     """What to tell of a flag that the mode does not read."""
     flag = name.partition(".")[0]
-    own = [other.name for other in (mode.workdir, *mode.flags)]
-    readers = [m.name for m in modes if flag in (other.name for other in m.flags)]
+    own = [other.name for other in mode.every_flag]
+    readers = [m.name for m in modes if flag in (other.name for other in m.every_flag)]
     if flag in own:  # a key of the file
         return InputError(
             f"--{name}", f"no --{flag} before it", "the file whose key it is", f"add --{flag} FILE"

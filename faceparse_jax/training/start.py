@@ -13,7 +13,7 @@ from jaxtyping import PyTree
 from faceparse_jax import labels
 from faceparse_jax.checkpoints import packed
 from faceparse_jax.checkpoints.state import TrainState
-from faceparse_jax.checkpoints.trained import Trained, load_trained
+from faceparse_jax.checkpoints.trained import Backbone, Trained, load_backbone, load_trained
 from faceparse_jax.config import HEADS, Config
 from faceparse_jax.errors import InputError
 from faceparse_jax.labels import Scheme, conversion
@@ -38,7 +38,8 @@ class Taken:
     """What a run takes over.
 
     Attributes:
-        params, batch_stats: of the networks that are taken, by name, as `TrainState` has them.
+        params, batch_stats: of the networks that are taken, by name, as `TrainState` has them; of
+            a network that is taken in part, the entries that are.
         record: what a meta says of them: for each origin its networks, name, checksum, code
             version and step, and the datasets that they learned from.
     """
@@ -65,12 +66,11 @@ def taken(config: Config, system: System, like: TrainState, scheme: Scheme) -> T
     """
     found, frozen = Taken({}, {}, []), bool(config.train.translator_from)
     if config.model.init:
-        source = load_trained(packed.shipped() if config.model.init == HEADS else config.model.init)
-        wanted = [name for name in system.networks() if not (frozen and name == "translator")]
-        names = [name for name in wanted if name in source.params]
-        _check_form(config, system, scheme, source, names)
-        _take(found, source, names, like, scheme)
-        _tell(config.model.init, source, scheme, wanted)
+        place = packed.shipped() if config.model.init == HEADS else config.model.init
+        if backbone := load_backbone(place):
+            _take_backbone(found, backbone, config, system, like)
+        else:
+            _take_networks(found, load_trained(place), config, system, like, scheme)
     if frozen:
         source = load_trained(config.train.translator_from, "last")
         its, own = (_translator_form(of) for of in (source, like))
@@ -85,16 +85,77 @@ def taken(config: Config, system: System, like: TrainState, scheme: Scheme) -> T
     return found if found.record else None
 
 
+def _take_networks(
+    found: Taken, source: Trained, config: Config, system: System, like: TrainState, scheme: Scheme
+) -> None:
+    """Takes every network that both sides have."""
+    frozen = bool(config.train.translator_from)
+    wanted = [name for name in system.networks() if not (frozen and name == "translator")]
+    names = [name for name in wanted if name in source.params]
+    _check_form(config, system, scheme, source, names)
+    _take(found, source, names, like, scheme)
+    _tell(config.model.init, source, scheme, wanted)
+
+
+def _take_backbone(
+    found: Taken, source: Backbone, config: Config, system: System, like: TrainState
+) -> None:
+    """Takes a ResNet for the trunk of each parser.
+
+    A depth parser of one channel gets the sum of the first kernels over their three channels,
+    which gives for one channel what they give for three equal ones.
+    """
+    names = [name for name in _PARSERS if name in system.networks()]
+    what = f"config.model.init {config.model.init}"
+    if not names:
+        raise InputError(
+            what,
+            "a backbone alone",
+            "networks that the loss needs, " + " or ".join(system.networks()),
+            "name other networks, or leave model.init out",
+        )
+    own = (config.model.backbone, config.model.width)
+    its = (source.config.model.backbone, source.config.model.width)
+    if own != its:
+        raise InputError(
+            what,
+            f"a backbone with model.backbone={its[0]}, model.width={its[1]}",
+            "one of the form that this config gives",
+            f"set --config.model.backbone={its[0]} --config.model.width={its[1]}",
+        )
+    summed = jax.tree.map(lambda x: x, source.params)
+    stem = summed["backbone"]["stem"]["conv"]
+    stem["kernel"] = stem["kernel"].sum(axis=2, keepdims=True)
+    for name in names:
+        one = name == "depth" and config.model.depth_channels == 1
+        found.params[name] = summed if one else source.params
+    for kept in like.batch_stats:
+        if ("depth" if kept == TRANSLATED else kept) in names:
+            found.batch_stats[kept] = source.batch_stats
+    found.record.append(_recorded([f"backbone of {name}" for name in names], source))
+    if is_lead():
+        print(
+            f"note: the training begins with the backbone of {config.model.init} in "
+            f"{' and '.join(names)}; all else is fresh",
+            file=sys.stderr,
+        )
+
+
 def begun(state: TrainState, found: Taken) -> TrainState:
     """A fresh state with the networks that are taken; their running average begins as a copy."""
     whole = {
-        "params": state.params | found.params,
-        "batch_stats": state.batch_stats | found.batch_stats,
+        "params": _renewed(state.params, found.params),
+        "batch_stats": _renewed(state.batch_stats, found.batch_stats),
     }
     # The step overwrites a state, so that it must share memory with nothing.
     new = jax.tree.map(jnp.copy, whole)
     average = jax.tree.map(jnp.copy, whole) if state.ema else {}
     return state.replace(**new, ema=average)
+
+
+def _renewed(fresh: Mapping[str, PyTree], found: Mapping[str, PyTree]) -> dict[str, PyTree]:
+    """Networks with the entries that were found, and with their fresh ones elsewhere."""
+    return {name: {**own, **found.get(name, {})} for name, own in fresh.items()}
 
 
 def _take(
@@ -111,21 +172,24 @@ def _take(
         if owner in names:
             statistics = source.batch_stats.get(kept, source.batch_stats[owner])
             found.batch_stats[kept] = jax.tree.map(np.array, statistics)
+    found.record.append(_recorded(names, source))
+
+
+def _recorded(names: Sequence[str], source: Trained | Backbone) -> dict[str, Any]:
+    """What a meta says of what was taken of a source."""
     sha256 = source.origin["sha256"]
     if isinstance(sha256, dict):  # of a checkpoint, by item
         sha256 = sha256.get("average", sha256.get("inference"))
     data = source.meta["dataset"]
     earlier = [name for of in source.meta.get("init") or () for name in of["trained_on"]]
-    found.record.append(
-        {
-            "networks": list(names),
-            "network": source.origin.get("network", "a run"),
-            "sha256": sha256,
-            "code_version": source.meta["code_version"],
-            "step": source.meta["step"],
-            "trained_on": list(dict.fromkeys([f"{data['name']}/{data['config']}", *earlier])),
-        }
-    )
+    return {
+        "networks": list(names),
+        "network": source.origin.get("network", "a run"),
+        "sha256": sha256,
+        "code_version": source.meta["code_version"],
+        "step": source.meta["step"],
+        "trained_on": list(dict.fromkeys([f"{data['name']}/{data['config']}", *earlier])),
+    }
 
 
 def _in_classes(params: Mapping[str, Any], classes: Sequence[int]) -> dict[str, Any]:

@@ -7,20 +7,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from faceparse_jax.checkpoints import packed
+from faceparse_jax.checkpoints.imported import import_weights
+from faceparse_jax.checkpoints.pack import pack
 from faceparse_jax.checkpoints.state import TrainState
 from faceparse_jax.checkpoints.store import Checkpoints
-from faceparse_jax.checkpoints.trained import load_trained
+from faceparse_jax.checkpoints.trained import load_backbone, load_trained
 from faceparse_jax.config import Config
 from faceparse_jax.data.synthetic import render_head
 from faceparse_jax.errors import InputError
 from faceparse_jax.labels import CELEBAMASK_HQ, HELEN, LAPA, Scheme, conversion
 from faceparse_jax.models import system
 from faceparse_jax.models.inference import predict
+from faceparse_jax.models.ops import conv2d
 from faceparse_jax.training import start
 from faceparse_jax.training.loop import train
 from faceparse_jax.training.setup import accept
+from tests.support import torch_golden
 from tests.support.runs import small_config
 
 FORM = {"width": 0.125, "translator_features": 8}
@@ -256,3 +261,87 @@ def test_a_run_keeps_what_it_began_with_and_resumes_without_it(data_dir, heads, 
     with pytest.raises(InputError, match=r"once\.safetensors: found No such file"):
         train(config, tmp_path / "another")
     assert not (tmp_path / "another").exists()
+
+
+@pytest.fixture(scope="module")
+def resnet(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    state = {k: np.asarray(v) for k, v in torch_golden.state("torchvision18").items()}
+    weights = folder / "resnet18.safetensors"
+    weights.write_bytes(safetensors.numpy.save(state))
+    import_weights(weights, folder / "backbone.safetensors")
+    return folder / "backbone.safetensors"
+
+
+WIDE = {"width": 1.0, "backbone": 18}
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+def test_both_parsers_begin_with_a_backbone(resnet, channels, capsys):
+    model = {**WIDE, "init": str(resnet), "depth_channels": channels, "depth_statistics": "split"}
+    source = load_backbone(resnet)
+    networks, state, found = started(LAPA, model=model)
+    _, alone = fresh(config_of(model={**model, "init": ""}), LAPA)
+    for name in ("rgb", "depth"):
+        own, its = state.params[name], source.params["backbone"]
+        kernel = its["stem"]["conv"]["kernel"]
+        if name == "depth" and channels == 1:
+            kernel = kernel.sum(axis=2, keepdims=True)
+        np.testing.assert_array_equal(own["backbone"]["stem"]["conv"]["kernel"], kernel)
+        for stage in its.keys() - {"stem"}:
+            assert_equal(own["backbone"][stage], its[stage])
+        for part in own.keys() - {"backbone"}:
+            assert_equal(own[part], alone.params[name][part])
+    for name in ("rgb", "depth", "depth_translated"):
+        assert_equal(state.batch_stats[name]["backbone"], source.batch_stats["backbone"])
+        assert_equal(state.batch_stats[name]["head"], alone.batch_stats[name]["head"])
+    assert_equal(state.params["translator"], alone.params["translator"])
+    (record,) = found.record
+    assert record["networks"] == ["backbone of rgb", "backbone of depth"]
+    assert record["trained_on"] == ["imagenet/ilsvrc2012"]
+    assert "begins with the backbone of" in capsys.readouterr().err
+    # One channel gives what three equal ones give, since depth is repeated to them.
+    depth = jnp.linspace(-1, 1, 64 * 64).reshape(1, 64, 64, 1)
+    kernels = [of.params for of in (state, source)]
+    kernels[0] = kernels[0]["depth"]
+    one, three = (jnp.asarray(of["backbone"]["stem"]["conv"]["kernel"]) for of in kernels)
+    own = conv2d(networks.depth_input(depth), one, 2, 3)
+    repeated = conv2d(jnp.repeat(depth, 3, -1), three, 2, 3)
+    np.testing.assert_allclose(own, repeated, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("sections", "says"),
+    [
+        (
+            {"model": {**WIDE, "backbone": 34}},
+            "set --config.model.backbone=18",
+        ),
+        (
+            {"model": {**WIDE, "width": 0.5}},
+            "--config.model.width=1",
+        ),
+        (
+            {"model": WIDE, "loss": {"rgb": 0.0, "depth": 0.0, "e2e": 0.0, "mutual": 0.0}},
+            "networks that the loss needs, translator",
+        ),
+    ],
+)
+def test_a_backbone_that_does_not_fit_is_refused(resnet, sections, says):
+    sections = {**sections, "model": {**sections["model"], "init": str(resnet)}}
+    with pytest.raises(InputError, match=says):
+        started(LAPA, **sections)
+
+
+def test_a_run_begins_with_a_backbone_and_its_card_says_so(data_dir, resnet, tmp_path):
+    config = small_config(data_dir, 1)
+    config.model.init, config.model.width = str(resnet), 1.0
+    state, meta = accept(config).fresh()
+    its = load_backbone(resnet)
+    assert_equal(state.params["rgb"]["backbone"], its.params["backbone"])
+    assert_equal(state.ema["batch_stats"]["rgb"]["backbone"], its.batch_stats["backbone"])
+    with Checkpoints(tmp_path / "run", 1) as checkpoints:
+        checkpoints.save_best(state, meta)
+    card = pack(tmp_path / "run", "best", (), tmp_path / "packed.safetensors").read_text()
+    assert "backbone of rgb of backbone" in card
+    assert "learned from ImageNet" in " ".join(card.split())
