@@ -162,7 +162,8 @@ class Model(_Section):
     """The type of the computation; parameters stay float32."""
     init: Networks = ""
     """The networks that the training begins with: heads for those that ship with the package,
-    a packed file, or a workdir for its best checkpoint; all begin anew where empty."""
+    a packed file, or a workdir for its best checkpoint; all begin anew where empty. A backbone
+    that --mode import wrote gives the parsers their trunks alone."""
 
 
 class Loss(_Section):

@@ -246,7 +246,11 @@ def from_torch_state(state: Mapping[str, np.ndarray], where: str = "PyTorch weig
     if missing or unexpected:
         _refuse(
             where,
-            f"missing tensors {missing} and unexpected tensors {unexpected}",
+            " and ".join(
+                f"{what} tensors {', '.join(names)}"
+                for what, names in (("missing", missing), ("unexpected", unexpected))
+                if names
+            ),
             f"exactly the {len(names)} tensors of {whole}",
         )
     arrays = {key: np.asarray(state[name]) for key, name in names.items()}
@@ -277,5 +281,9 @@ def from_torch_state(state: Mapping[str, np.ndarray], where: str = "PyTorch weig
     if wrong:
         _refuse(where, "; ".join(wrong), f"kernels [h w in out] and vectors as in {whole}")
     if broken:
-        _refuse(where, f"no numbers or negative variances in {few(broken)}", "finite values")
+        _refuse(
+            where,
+            f"values that are no numbers, or variances below 0, in {few(broken)}",
+            "finite values",
+        )
     return Converted(layout, backbone, tree["params"], tree["batch_stats"], tuple(sorted(unused)))

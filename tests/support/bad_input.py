@@ -143,9 +143,14 @@ def _forked(module, job: dict) -> int:
 
 def corpus() -> list[Case]:
     """Every case."""
-    from tests.support import bad_files, bad_runs, bad_state  # they import this module
+    from tests.support import (  # they import this module
+        bad_files,
+        bad_runs,
+        bad_state,
+        bad_weights,
+    )
 
-    return [*bad_files.CASES, *bad_runs.CASES, *bad_state.CASES]
+    return [*bad_files.CASES, *bad_runs.CASES, *bad_state.CASES, *bad_weights.CASES]
 
 
 def count(cases: Sequence[Case]) -> str:
