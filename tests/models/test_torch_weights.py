@@ -158,7 +158,7 @@ def test_every_tensor_is_used_or_listed(case):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"cp.resnet.bn1.running_var": np.full(64, -1.0)}, r"variances below 0, in cp\.resnet\.bn1"),
+        ({"cp.resnet.bn1.running_var": np.full(64, -1.0)}, r"below 0, in cp\.resnet\.bn1"),
         ({"cp.resnet.bn1.bias": np.full(64, np.inf)}, "no numbers"),
         ({"cp.resnet.layer1.2.conv1.weight": np.zeros(1)}, "stages have 3, 2, 2, 2 basic blocks"),
         ({"cp.resnet.layer1.0.conv3.weight": np.zeros(1)}, "2, 2, 2, 2 bottleneck blocks"),

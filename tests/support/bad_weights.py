@@ -140,7 +140,8 @@ CASES = [
     _case("of other classes", "3 classes", drawn(**_THREE_CLASSES)),
     _case("for grey pictures", "1 input channels", drawn(
         "torchvision18", conv1__weight=np.ones((64, 1, 7, 7)))),
-    _case("that are no numbers", "no numbers, or variances below 0, in cp", drawn(cp__resnet__bn1__bias=np.full(64, np.nan))),
+    _case("that are no numbers", "no numbers, or variances below 0, in cp.resnet.bn1.bias",
+          drawn(cp__resnet__bn1__bias=np.full(64, np.nan))),
     _case("to a file of another kind", "ends in .safetensors", changed("zip"),
           *IMPORT[:2], "--out={folder}/parser.pth"),
     _case("where another file is", "parser.safetensors: found another file",
