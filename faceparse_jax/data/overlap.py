@@ -46,8 +46,8 @@ def leak(trained_on: Mapping[str, str], scored: Split, ids: Callable[[], Sequenc
     here = f"{scored.name}/{scored.config} {scored.split}"
     if trained == WHOLE_CELEBAMASK_HQ and scored.name == CELEBAMASK_HQ:
         return (
-            "the networks began from public weights, whose code trains on all photographs of "
-            f"CelebAMask-HQ, so their scores on {here} are too high"
+            "the networks are public weights or began from them, and their code trains on all "
+            f"photographs of CelebAMask-HQ, so the scores on {here} are too high"
         )
     if trained_on["name"] == LAPA and scored.name == HELEN:
         if trained_on["config"] == WITHOUT_HELEN:

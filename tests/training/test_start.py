@@ -18,7 +18,14 @@ from faceparse_jax.checkpoints.trained import load_backbone, load_trained
 from faceparse_jax.config import Config
 from faceparse_jax.data.synthetic import render_head
 from faceparse_jax.errors import InputError
-from faceparse_jax.labels import CELEBAMASK_HQ, HELEN, LAPA, Scheme, conversion
+from faceparse_jax.labels import (
+    CELEBAMASK_HQ,
+    CELEBAMASK_HQ_BISENET,
+    HELEN,
+    LAPA,
+    Scheme,
+    conversion,
+)
 from faceparse_jax.models import system
 from faceparse_jax.models.inference import predict
 from faceparse_jax.models.ops import conv2d
@@ -263,14 +270,18 @@ def test_a_run_keeps_what_it_began_with_and_resumes_without_it(data_dir, heads, 
     assert not (tmp_path / "another").exists()
 
 
-@pytest.fixture(scope="module")
-def resnet(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("weights")
-    state = {k: np.asarray(v) for k, v in torch_golden.state("torchvision18").items()}
-    weights = folder / "resnet18.safetensors"
+def imported(folder, case):
+    """Public weights of a case as a packed file."""
+    state = {k: np.asarray(v) for k, v in torch_golden.state(case).items()}
+    weights = folder / "public.safetensors"
     weights.write_bytes(safetensors.numpy.save(state))
     import_weights(weights, folder / "backbone.safetensors")
     return folder / "backbone.safetensors"
+
+
+@pytest.fixture(scope="module")
+def resnet(tmp_path_factory):
+    return imported(tmp_path_factory.mktemp("weights"), "torchvision18")
 
 
 WIDE = {"width": 1.0, "backbone": 18}
@@ -345,3 +356,16 @@ def test_a_run_begins_with_a_backbone_and_its_card_says_so(data_dir, resnet, tmp
     card = pack(tmp_path / "run", "best", (), tmp_path / "packed.safetensors").read_text()
     assert "backbone of rgb of backbone" in card
     assert "learned from ImageNet" in " ".join(card.split())
+
+
+def test_a_public_parser_is_a_start_for_other_classes(tmp_path):
+    path = imported(tmp_path, "zllrunning18")
+    its = load_trained(path).params["rgb"]
+    _, state, found = started(LAPA, model={**WIDE, "init": str(path)})
+    own = state.params["rgb"]
+    leading = list(conversion.leading_classes(CELEBAMASK_HQ_BISENET, LAPA))
+    kernel = its["head"]["classify"]["kernel"][..., leading]
+    np.testing.assert_array_equal(own["head"]["classify"]["kernel"], kernel)
+    assert_equal(own["backbone"], its["backbone"])
+    (record,) = found.record
+    assert (record["networks"], record["trained_on"]) == (["rgb"], ["celebamask_hq/all"])
