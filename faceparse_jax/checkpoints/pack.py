@@ -108,6 +108,7 @@ def score(path: pathlib.Path, trained: Trained) -> dict[str, Any]:
         "trained_with": meta["code_version"],
         "trained_on": meta["dataset"],
         "sha256": meta.get("sha256"),
+        "imported": meta.get("source"),
     }
     # Scores that are older than this entry have no checksum.
     others = [name for name, value in wanted.items() if said.get(name, value) != value]

@@ -1,6 +1,7 @@
 """Public weights as packed files, which stand for workdirs."""
 
 import functools
+import json
 
 import jax
 import numpy as np
@@ -115,6 +116,22 @@ def test_a_parser_can_be_packed_in_half_precision(parser, tmp_path):
     assert "half precision" in card
     assert "`public.safetensors`" in card
     assert again.stat().st_size < 0.6 * parser.stat().st_size
+
+
+def test_scores_of_other_imported_weights_are_refused(parser, tmp_path):
+    run = load_trained(parser)
+    said = {
+        "imported": run.meta["source"], "flip": False, "scoring_resolution": 512,
+        "scored_in_scheme": run.scheme.name, "scored_on": {},
+    }  # fmt: skip
+    scores = {"provenance": said, "classes": ["skin"], "routes": {"rgb": {"f1/mean": 0.5}}}
+    path = tmp_path / "test_best.json"
+    path.write_text(json.dumps(scores))
+    assert pack.score(path, run)["routes"] == {"rgb": {"f1/mean": 0.5}}
+    said["imported"] = run.meta["source"] | {"sha256": "another file"}
+    path.write_text(json.dumps(scores))
+    with pytest.raises(InputError, match="scores of other networks"):
+        pack.score(path, run)
 
 
 def test_the_same_weights_give_the_same_bytes(parser, folder, tmp_path):
