@@ -47,7 +47,7 @@ _MISFIT = 0.06
 LEAST = 0.4
 """A square with a lower score is no face."""
 _SURE = 0.5
-"""From this score on the square stands upright, and no other angle is tried."""
+"""From this score on a square holds a face. Where there is none such, other angles are tried."""
 _KEPT = (0.2, 0.4)
 """Scores that the first and the second look at a square must give."""
 _ANGLES = 8
@@ -108,7 +108,7 @@ def find_faces(
     whole, *windows = _windows(photo.shape[:2])
     first = list(parsed([whole]))
     seen = [face for square, answer in first for face in _candidates(square, *answer)]
-    if len(seen) == 1 and _lies_as_trained(seen[0], whole):
+    if len(seen) == 1 and lies_as_trained(seen[0], whole):
         return None
     seen += [face for square, answer in parsed(windows) for face in _candidates(square, *answer)]
 
@@ -119,7 +119,7 @@ def find_faces(
     squares = [face.square for face in sure] + [
         face.square.grown(1.3).turned(2 * math.pi * step / _ANGLES)
         for face in unsure
-        for step in range(_ANGLES)
+        for step in range(1 if sure else _ANGLES)
     ]
     faces: list[Face] = []
     for least in _KEPT:
@@ -136,7 +136,7 @@ def find_faces(
     ]
     faces = [face for face in faces if face.score > LEAST]
     faces.sort(key=lambda face: -face.score)
-    if len(faces) == 1 and _lies_as_trained(faces[0], whole):
+    if len(faces) == 1 and lies_as_trained(faces[0], whole):
         return None
     return faces
 
@@ -250,7 +250,8 @@ def _apart(faces: Sequence[Face]) -> list[Face]:
     return kept
 
 
-def _lies_as_trained(face: Face, whole: Square) -> bool:
+def lies_as_trained(face: Face, whole: Square) -> bool:
+    """Whether a face fills the square of its picture as those of the training fill theirs."""
     larger, moved, turned = _AS_TRAINED
     square = face.square
     angle = (square.angle + math.pi) % (2 * math.pi) - math.pi

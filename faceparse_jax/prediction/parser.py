@@ -294,25 +294,34 @@ class Parser:
             return Layers([face_in(crop)], item.shape, self._close_only, region)
         if crop == "none" or item.image is None or self._parts is None:
             return Whole(item.shape, self._size)
-        faces = find_faces(self._look, item.image, self._size, self._parts)
+        faces = self.find(item.image)
         if faces:
             return Layers(faces, item.shape, self._close_only)
         return Whole(item.shape, self._size, sought=faces is not None)
 
+    def find(self, photo: UInt8[np.ndarray, "h w 3"]) -> list[Face] | None:
+        """The faces of a photograph; see `faces.find_faces`."""
+        return find_faces(self._look, photo, self._size, self._parts)
+
     def _look(
         self, squares: Sequence[UInt8[np.ndarray, "s s 3"]]
     ) -> Float32[np.ndarray, "n s s k"]:
-        """What the RGB parser says of squares: of one, or of so many that batches are full."""
-        rows = 1 if len(squares) == 1 else self._batch
-        images = np.zeros(
-            (-len(squares) % rows + len(squares), self._size, self._size, 3), np.uint8
-        )
-        images[: len(squares)] = squares
-        answers = [
-            self._run(self._variables, {"image": images[first : first + rows]}, keys=("rgb",))
-            for first in range(0, len(images), rows)
-        ]
-        return np.concatenate([of["rgb"] for of in jax.device_get(answers)])[: len(squares)]
+        """What the RGB parser says of squares.
+
+        They are parsed one at a time or in full batches, so that there are two programs.
+        """
+        answers, first = [], 0
+        while first < len(squares):
+            chunk = squares[first : first + self._batch]
+            if len(chunk) < self._batch / 2:
+                chunk = chunk[:1]
+            rows = 1 if len(chunk) == 1 else self._batch
+            images = np.zeros((rows, self._size, self._size, 3), np.uint8)
+            images[: len(chunk)] = chunk
+            out = self._run(self._variables, {"image": images}, keys=("rgb",))
+            answers.append((out["rgb"], len(chunk)))
+            first += len(chunk)
+        return np.concatenate([np.asarray(out)[:count] for out, count in answers])
 
     def _answers(self, rows: Sequence[tuple[Item, View]], keys: set[str]) -> Iterator[dict]:
         """What the networks say of each view, and the depth map that they saw of it."""
