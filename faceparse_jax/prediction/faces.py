@@ -4,7 +4,8 @@ It is trained on faces that fill a square in one way: eyes, nose and mouth are w
 CelebAMask-HQ has them. So the whole picture and squares of half its side are parsed first, in any
 of which a face may show. From the parts of each face follows the square in which it would lie as
 in training (a fit of a similarity by least squares), which is parsed again, twice, and once from
-farther away. What still looks like a face is one.
+farther away. What still looks like a face is one. Where there is none, squares that might hold
+one are turned, and at last the whole picture is, and squares of a quarter of its side are parsed.
 """
 
 import dataclasses
@@ -47,19 +48,19 @@ _MISFIT = 0.06
 LEAST = 0.4
 """A square with a lower score is no face."""
 _SURE = 0.5
-"""From this score on a square holds a face. Where there is none such, other angles are tried."""
+"""From this score on a square holds a face, it seems."""
 _KEPT = (0.2, 0.4)
 """Scores that the first and the second look at a square must give."""
 _ANGLES = 8
 _TRIES = 4
-"""So many squares in which there might be a face are tried at each angle."""
+"""So many squares in which there might be a face are looked at more closely."""
 _FARTHER = 1.4
 """From so much farther away a face must still be one."""
 _AS_TRAINED = (0.25, 0.08, math.radians(10))
 """A face whose square differs from the picture's by less than this, in its side, in its place and
 in its angle, is parsed with the whole picture."""
 MOST = 64
-"""Faces of one photograph."""
+"""Faces of one photograph, at most."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,66 +99,74 @@ def find_faces(
         parts: as `to_parts` gives them.
     """
 
-    def parsed(squares: Sequence[Square]) -> Iterator[tuple[Square, np.ndarray]]:
-        if not squares:
-            return iter(())
-        answers = look([square.image(photo, size) for square in squares])
-        # The class of each pixel, and whether it is a face's, which takes less memory.
-        return zip(squares, (_helen(p, parts) for p in answers), strict=True)
+    def parsed(squares: Sequence[Square]) -> Iterator[tuple[Square, *_Seen]]:
+        if squares:
+            answers = look([square.image(photo, size) for square in squares])
+            for square, answer in zip(squares, answers, strict=True):
+                yield square, *_seen(answer, parts)
 
-    whole, *windows = _windows(photo.shape[:2])
-    first = list(parsed([whole]))
-    seen = [face for square, answer in first for face in _candidates(square, *answer)]
+    def candidates(squares: Sequence[Square]) -> list[Face]:
+        return [face for seen in parsed(squares) for face in _candidates(*seen)]
+
+    def settled(squares: Sequence[Square]) -> list[Face]:
+        """The faces to which these squares lead."""
+        found: list[Face] = []
+        for least in _KEPT:
+            fits = [_fitted(*seen) for seen in parsed(squares)]
+            found = _apart([face for face in fits if face and face.score > least])
+            squares = [face.square for face in found]
+        farther = parsed([square.grown(_FARTHER) for square in squares])
+        scores = [again.score if again else 0.0 for again in (_fitted(*seen) for seen in farther)]
+        pairs = zip(found, scores, strict=True)
+        lower = [dataclasses.replace(face, score=min(face.score, score)) for face, score in pairs]
+        return _apart([face for face in lower if face.score > LEAST])
+
+    shape = photo.shape[:2]
+    (whole,) = _windows(shape, 1)
+    seen = candidates([whole])
     if len(seen) == 1 and lies_as_trained(seen[0], whole):
         return None
-    seen += [face for square, answer in parsed(windows) for face in _candidates(square, *answer)]
-
-    seen.sort(key=lambda face: (-face.score, -face.square.side))
-    sure = _apart([face for face in seen if face.score > _SURE])
-    unsure = [f for f in seen if f.score <= _SURE and not any(_same(f, one) for one in sure)]
-    unsure = _apart(sorted(unsure, key=lambda face: -face.square.side))[:_TRIES]
-    squares = [face.square for face in sure] + [
-        face.square.grown(1.3).turned(2 * math.pi * step / _ANGLES)
-        for face in unsure
-        for step in range(1 if sure else _ANGLES)
-    ]
-    faces: list[Face] = []
-    for least in _KEPT:
-        found = [_fitted(square, *answer) for square, answer in parsed(squares)]
-        found = [face for face in found if face is not None and face.score > least]
-        faces = _apart(sorted(found, key=lambda face: -face.score))[:MOST]
-        squares = [face.square for face in faces]
-    farther = [square.grown(_FARTHER) for square in squares]
-    again = [_fitted(square, *answer) for square, answer in parsed(farther)]
-    scores = [face.score if face else 0.0 for face in again]
-    faces = [
-        dataclasses.replace(face, score=min(face.score, score))
-        for face, score in zip(faces, scores, strict=True)
-    ]
-    faces = [face for face in faces if face.score > LEAST]
-    faces.sort(key=lambda face: -face.score)
+    seen = _apart(seen + candidates(_windows(shape, 2)))
+    turns = [2 * math.pi * step / _ANGLES for step in range(1, _ANGLES)]
+    upright, doubtful = _first_and_next(seen)
+    faces = settled(upright)
+    if not faces:
+        faces = settled([square.turned(turn) for square in doubtful for turn in turns])
+    if not faces:
+        turned = [whole.turned(turn) for turn in turns]
+        again = candidates([*turned, *_windows(shape, 4)])
+        faces = settled(_first_and_next(_apart(again))[0])
     if len(faces) == 1 and lies_as_trained(faces[0], whole):
         return None
     return faces
 
 
-def _helen(probabilities, parts) -> tuple[UInt8[np.ndarray, "s s"], Float32[np.ndarray, "s s"]]:
-    """The class of Helen of each pixel, and the probability that it is a face's."""
+def _first_and_next(seen: Sequence[Face]) -> tuple[list[Square], list[Square]]:
+    """Squares that are worth a closer look, and those of them that may stand at another angle."""
+    sure = [face.square for face in seen if face.score > _SURE][:MOST]
+    doubtful = [face.square.grown(1.3) for face in seen if face.score <= _SURE][:_TRIES]
+    return sure + doubtful, [square.grown(1.3) for square in sure[:_TRIES]] + doubtful
+
+
+_Seen = tuple[UInt8[np.ndarray, "s s"], Float32[np.ndarray, "s s"]]
+"""The class of Helen of each pixel of a square, and the probability that it is a face's."""
+
+
+def _seen(probabilities: Float32[np.ndarray, "s s k"], parts: np.ndarray) -> _Seen:
     face = probabilities[..., of_face(parts, len(parts))].sum(-1)
     return parts[probabilities.argmax(-1)].astype(np.uint8), face
 
 
-def _windows(shape: tuple[int, int]) -> list[Square]:
-    """The picture's square, and those of half its side that overlap by half."""
+def _windows(shape: tuple[int, int], parts: int) -> list[Square]:
+    """Squares of a part of the picture's longer side, which overlap by half and cover it."""
     height, width = shape
-    side = max(shape) / 2
-    whole = Square(width / 2, height / 2, 2 * side)
+    side = max(shape) / parts
 
     def centres(length):
         steps = max(math.ceil((length - side) / (side / 2)), 0) + 1
         return np.linspace(side / 2, length - side / 2, steps) if steps > 1 else [length / 2]
 
-    return [whole] + [Square(x, y, side) for y in centres(height) for x in centres(width)]
+    return [Square(x, y, side) for y in centres(height) for x in centres(width)]
 
 
 def _candidates(square: Square, label, face) -> Iterator[Face]:
@@ -175,6 +184,7 @@ def _candidates(square: Square, label, face) -> Iterator[Face]:
         ys, xs = np.nonzero(region)
         side = math.sqrt(area / _SHARE)
         x, y = ((of.mean() + 0.5) / size - 0.5 for of in (xs, ys))
+        side = min(side, 1.0)
         by_size = Square(*square.point(x, y - 0.05 * side), side * square.side, square.angle)
         by_parts = _fitted(square, label, face, region)
         if by_parts and 0.4 < by_parts.square.side / by_size.side < 2.5:
@@ -242,9 +252,9 @@ def _same(one: Face, other: Face) -> bool:
 
 
 def _apart(faces: Sequence[Face]) -> list[Face]:
-    """Those that are not the same as one before them."""
+    """The likeliest first, then the largest, without those that are the same as one before."""
     kept: list[Face] = []
-    for face in faces:
+    for face in sorted(faces, key=lambda face: (-face.score, -face.square.side)):
         if not any(_same(face, one) for one in kept):
             kept.append(face)
     return kept
