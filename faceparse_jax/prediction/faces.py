@@ -26,6 +26,8 @@ Look = Callable[[Sequence[UInt8[np.ndarray, "s s 3"]]], Float32[np.ndarray, "n s
 # 900 training labels of CelebAMask-HQ that results.md describes. An eye is at one place to a
 # hundredth.
 _PARTS: Mapping[str, tuple[tuple[str, ...], complex, float]] = {
+    # Glasses hide the eyes and stand for both, where they have a class of their own.
+    "glasses": (("eye_g",), -0.002 - 0.019j, 0.0561),
     "left eye": (("left_eye",), -0.122 - 0.022j, 0.0022),
     "right eye": (("right_eye",), 0.120 - 0.022j, 0.0022),
     "left brow": (("left_eyebrow",), -0.130 - 0.086j, 0.0041),
@@ -33,11 +35,15 @@ _PARTS: Mapping[str, tuple[tuple[str, ...], complex, float]] = {
     "nose": (("nose",), -0.002 + 0.077j, 0.0204),
     "mouth": (("upper_lip", "inner_mouth", "lower_lip"), -0.001 + 0.250j, 0.0130),
 }
-_SEEN = (("left eye", "left brow"), ("right eye", "right brow"), ("nose",), ("mouth",))
-"""Of each of these one must be seen; an eye may be behind hair, a brow under a hat."""
-_FACE = tuple(
-    HELEN.classes.index(name) for name in HELEN.classes if name not in ("background", "hair")
+_SEEN = (
+    ("left eye", "left brow", "glasses"),
+    ("right eye", "right brow", "glasses"),
+    ("nose",),
+    ("mouth",),
 )
+"""Of each of these one must be seen; an eye may be behind hair or glasses, a brow under a hat."""
+_CLASSES = (*HELEN.classes, "eye_g")
+_FACE = tuple(_CLASSES.index(name) for name in _CLASSES if name not in ("background", "hair"))
 _SHARE = 0.30
 """What a face covers of its square."""
 _OVAL = (0.08, 0.17, 0.22)
@@ -77,10 +83,11 @@ class Face:
 
 
 def to_parts(scheme: Scheme) -> np.ndarray | None:
-    """The class of Helen that each class is a part of; None where faces cannot be found by them."""
+    """What each class is a part of, in `_CLASSES`; None where faces cannot be found by classes."""
     if not conversion.exists(scheme, HELEN):
         return None
-    return np.array(conversion.class_table(scheme, HELEN))
+    glasses = np.array([name == "eye_g" for name in scheme.classes])
+    return np.where(glasses, _CLASSES.index("eye_g"), conversion.class_table(scheme, HELEN))
 
 
 def of_face(parts: np.ndarray | None, classes: int) -> Bool[np.ndarray, " k"]:
@@ -149,7 +156,7 @@ def _first_and_next(seen: Sequence[Face]) -> tuple[list[Square], list[Square]]:
 
 
 _Seen = tuple[UInt8[np.ndarray, "s s"], Float32[np.ndarray, "s s"]]
-"""The class of Helen of each pixel of a square, and the probability that it is a face's."""
+"""What each pixel of a square is (of `_CLASSES`), and the probability that it is a face's."""
 
 
 def _seen(probabilities: Float32[np.ndarray, "s s k"], parts: np.ndarray) -> _Seen:
@@ -202,7 +209,7 @@ def _fitted(
     """The face whose parts a square shows, in the square in which they lie as in training.
 
     Args:
-        label: classes of Helen.
+        label: of `_CLASSES`.
         face: probability that a pixel is a face's.
         region: where its parts are looked for; else in the circle that the square holds.
     """
@@ -213,9 +220,11 @@ def _fitted(
         region = np.abs(places) < 0.5
     found = {}
     for name, (classes, place, share) in _PARTS.items():
-        pixels = region & np.isin(label, [HELEN.classes.index(of) for of in classes])
+        pixels = region & np.isin(label, [_CLASSES.index(of) for of in classes])
         if (count := pixels.sum()) >= 3:
             found[name] = (places[pixels].mean(), place, count / size**2 / share)
+    if {"left eye", "right eye"} & found.keys():
+        found.pop("glasses", None)  # worn lower or higher
     if len(found) < 2:
         return None
     there, place, area = map(np.array, zip(*found.values(), strict=True))

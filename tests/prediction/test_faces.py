@@ -79,6 +79,16 @@ def test_a_face_is_found_where_it_lies_and_parsed_as_in_training(parser, square)
     np.testing.assert_allclose(result.probabilities.sum(-1), 1, atol=2e-3)
 
 
+def test_glasses_stand_for_the_eyes_that_they_hide(parser):
+    square = Square(200, 120, 150, 0.3)
+    label, photo = drawn([square], (240, 360))
+    eyes = np.isin(label, [ID[name] for name in ("l_eye", "r_eye", "l_brow", "r_brow")])
+    hidden = np.array(Image.fromarray(eyes).resize((36, 24)).resize((360, 240))) & (label > 0)
+    photo = np.where((eyes | hidden)[..., None], COLOURS[ID["eye_g"]], photo)
+    (face,) = parser(photo, output="rgb").faces
+    np.testing.assert_allclose(face.square.corners(), square.corners(), atol=0.12 * square.side)
+
+
 def test_several_faces_have_numbers_of_their_own(parser):
     squares = [Square(80, 90, 120), Square(270, 110, 90, 0.2), Square(190, 190, 70)]
     label, photo = drawn(squares, (240, 360))
