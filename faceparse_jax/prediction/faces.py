@@ -58,13 +58,16 @@ _SURE = 0.5
 _KEPT = (0.2, 0.4)
 """Scores that the first and the second look at a square must give."""
 _ANGLES = 8
-_TRIES = 4
-"""So many squares in which there might be a face are looked at more closely."""
+_TRIES = (12, 4)
+"""So many squares in which there might be a face are looked at more closely, and at each angle."""
 _FARTHER = 1.4
 """From so much farther away a face must still be one."""
 _AS_TRAINED = (0.25, 0.08, math.radians(10))
 """A face whose square differs from the picture's by less than this, in its side, in its place and
 in its angle, is parsed with the whole picture."""
+_SMALL = 0.35
+"""Where several faces are found and one has a square smaller than this share of the picture's side,
+there may be more of that size, and smaller squares are parsed as well."""
 MOST = 64
 """Faces of one photograph, at most."""
 
@@ -143,16 +146,20 @@ def find_faces(
         turned = [whole.turned(turn) for turn in turns]
         again = candidates([*turned, *_windows(shape, 4)])
         faces = settled(_first_and_next(_apart(again))[0])
+    elif len(faces) > 1 and min(face.square.side for face in faces) < _SMALL * whole.side:
+        more = _first_and_next(_apart(candidates(_windows(shape, 4))))[0]
+        faces = _apart(faces + settled(more))[:MOST]
     if len(faces) == 1 and lies_as_trained(faces[0], whole):
         return None
     return faces
 
 
 def _first_and_next(seen: Sequence[Face]) -> tuple[list[Square], list[Square]]:
-    """Squares that are worth a closer look, and those of them that may stand at another angle."""
+    """Squares that are worth a closer look, and those that may stand at another angle."""
     sure = [face.square for face in seen if face.score > _SURE][:MOST]
-    doubtful = [face.square.grown(1.3) for face in seen if face.score <= _SURE][:_TRIES]
-    return sure + doubtful, [square.grown(1.3) for square in sure[:_TRIES]] + doubtful
+    doubtful = [face.square.grown(1.3) for face in seen if face.score <= _SURE]
+    upright, turned = _TRIES
+    return sure + doubtful[:upright], sure[:turned] + doubtful[:turned]
 
 
 _Seen = tuple[UInt8[np.ndarray, "s s"], Float32[np.ndarray, "s s"]]
@@ -254,10 +261,13 @@ def _fitted(
 
 
 def _same(one: Face, other: Face) -> bool:
-    """Whether two squares hold one face, or the smaller one a part of the larger one's."""
-    near, far = sorted((one.square, other.square), key=lambda square: square.side)
-    distance = math.hypot(near.x - far.x, near.y - far.y)
-    return distance < (0.3 if near.side > far.side / 2 else 0.6) * far.side
+    """Whether two squares hold one face, or the smaller one a part of what is a face."""
+    small, large = sorted((one, other), key=lambda face: face.square.side)
+    near, far = small.square, large.square
+    distance = math.hypot(near.x - far.x, near.y - far.y) / far.side
+    if near.side > far.side / 2:
+        return distance < 0.3
+    return large.score > LEAST and distance < 0.6
 
 
 def _apart(faces: Sequence[Face]) -> list[Face]:

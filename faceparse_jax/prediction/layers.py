@@ -85,18 +85,18 @@ class Layers:
         region: Box | None = None,
     ):
         self.faces, self._shape, self._close_only = tuple(faces), shape, close_only
-        self._boxes: list[Box] = []
-        self._close: list[Float32[np.ndarray, "_ _"]] = []  # how much counts what is seen close by
         self.owner: UInt8[np.ndarray, "h w"] = np.zeros(shape, np.uint8)
+        self._boxes: list[tuple[Box, Box]] = []
+        self._close: list[Float32[np.ndarray, "_ _"]] = []  # how much counts what is seen close by
         nearest = np.full(shape, np.inf, np.float32)
         for number, face in enumerate(faces, 1):
-            box = region or face.square.grown(self._FARTHER).box(shape)
-            distance = face.square.distance(box)
-            own = (distance <= self._FARTHER / 2) & (distance < nearest[box])
-            self.owner[box][own] = number
-            nearest[box][own] = distance[own]
-            self._boxes.append(box)
-            self._close.append(np.clip((0.5 - distance) / self._BORDER, 0, 1))
+            far, near = (region or face.square.grown(by).box(shape) for by in (self._FARTHER, 1.0))
+            distance = face.square.distance(far)
+            own = (distance <= self._FARTHER / 2) & (distance < nearest[far])
+            self.owner[far][own] = number
+            nearest[far][own] = distance[own]
+            self._boxes.append((far, near))
+            self._close.append(np.clip((0.5 - distance[_within(near, far)]) / self._BORDER, 0, 1))
 
     def views(self) -> list[Square]:
         """What the networks are to see: each square close by, then from farther away."""
@@ -116,10 +116,11 @@ class Layers:
         """
         plane = np.full(self._shape, outside, np.float32)
         squares = self.views()
-        for number, (box, close) in enumerate(zip(self._boxes, self._close, strict=True), 1):
-            near, far = (squares[k].plane(views[k], box) for k in (2 * number - 2, 2 * number - 1))
-            own = self.owner[box] == number
-            plane[box][own] = (far + close * (near - far))[own]
+        for row, ((far, near), close) in enumerate(zip(self._boxes, self._close, strict=True)):
+            found = squares[2 * row + 1].plane(views[2 * row + 1], far)
+            part = found[_within(near, far)]
+            part += close * (squares[2 * row].plane(views[2 * row], near) - part)
+            np.copyto(plane[far], found, where=self.owner[far] == row + 1)
         return plane
 
     def probabilities(
@@ -140,6 +141,15 @@ class Layers:
         total = self.plane(views.astype(np.float32))
         values = np.clip(np.round(total / np.where(there > 0, there, 1)), 1, 255)
         return np.where(there >= 0.5, values, 0).astype(np.uint8)
+
+
+def _within(part: Box, box: Box) -> Box:
+    """The rows and columns of a part of a box, counted in that box."""
+    rows, columns = (
+        slice(inner.start - outer.start, inner.stop - outer.start)
+        for inner, outer in zip(part, box, strict=True)
+    )
+    return rows, columns
 
 
 View = Whole | Square

@@ -121,7 +121,7 @@ class Square:
     def plane(self, plane: Float32[np.ndarray, "s s"], box: Box) -> Float32[np.ndarray, "h w"]:
         """One channel of what networks say of the square, where it lies in a box of the picture.
 
-        It is 0 outside of the square.
+        Round the square its border goes on for a pixel of the networks. Then there is 0.
         """
         rows, columns = box
         affine = self._back(len(plane), (columns.start, rows.start))
@@ -129,12 +129,7 @@ class Square:
         # Pillow knows no values outside, not even half a pixel: the border is repeated.
         padded = np.pad(np.ascontiguousarray(plane), 1, mode="edge")
         moved = (*affine[:2], affine[2] + 1, *affine[3:5], affine[5] + 1)
-        found = np.asarray(_mapped(Image.fromarray(padded), shape, moved, smooth=True))
-        return np.where(self.inside(box), found, 0).astype(np.float32)
-
-    def inside(self, box: Box, factor: int | float = 1) -> np.ndarray:
-        """Which pixels of a box have their centres in the square, grown by a factor."""
-        return self.distance(box) <= factor / 2
+        return np.array(_mapped(Image.fromarray(padded), shape, moved, smooth=True))
 
     def distance(self, box: Box) -> Float32[np.ndarray, "h w"]:
         """How far pixels lie from the centre, in sides: 0.5 on the square's border."""
