@@ -3,11 +3,10 @@
     python -m benchmarks.crop --name celebamask_hq_d --config official --data_dir E --out crop
 
 Each photograph is put into a frame of 768 px, over clutter that is drawn at random, and parsed
-by the RGB parser with ``crop=none`` and with ``crop=auto``. With --mediapipe PYTHON, an interpreter with MediaPipe
-0.10 (that of .venv-depth), a third way takes squares from MediaPipe's face detector, whose models
-ship in its package: eyes and mouth are fitted as the parts of faces are. Scores count the pixels
-of the photograph alone. A face is missed where no square lies near its own, and a square that lies
-elsewhere is a false one.
+by the RGB parser with ``crop=none`` and with ``crop=auto``. With --mediapipe PYTHON, an
+interpreter with MediaPipe 0.10 (that of .venv-depth), a third way takes squares from MediaPipe's
+face detector, whose models ship in its package. Scores count the pixels of the photograph alone.
+A face is missed where no square lies near its own, and a square that lies elsewhere is a false one.
 
 Writes OUT/crop.json, OUT/crop.md and the plot OUT/crop.png. An interrupted run goes on.
 """

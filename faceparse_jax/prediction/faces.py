@@ -126,12 +126,14 @@ def find_faces(
             found = _apart([face for face in fits if face and face.score > least])
             squares = [face.square for face in found]
         farther = parsed([square.grown(_FARTHER) for square in squares])
-        scores = [again.score if again else 0.0 for again in (_fitted(*seen) for seen in farther)]
+        again = [_fitted(*seen, region=own) for seen in farther]
+        scores = [face.score if face else 0.0 for face in again]
         pairs = zip(found, scores, strict=True)
         lower = [dataclasses.replace(face, score=min(face.score, score)) for face, score in pairs]
         return _apart([face for face in lower if face.score > LEAST])
 
     shape = photo.shape[:2]
+    own = np.abs(_places(size)) < 0.5 / _FARTHER  # others stand beside a face
     (whole,) = _windows(shape, 1)
     seen = candidates([whole])
     if len(seen) == 1 and lies_as_trained(seen[0], whole):
@@ -147,8 +149,9 @@ def find_faces(
         again = candidates([*turned, *_windows(shape, 4)])
         faces = settled(_first_and_next(_apart(again))[0])
     elif len(faces) > 1 and min(face.square.side for face in faces) < _SMALL * whole.side:
-        more = _first_and_next(_apart(candidates(_windows(shape, 4))))[0]
-        faces = _apart(faces + settled(more))[:MOST]
+        more = _apart(candidates(_windows(shape, 4)))
+        new = [face for face in more if not any(_same(face, one) for one in faces)]
+        faces = _apart(faces + settled(_first_and_next(new)[0]))[:MOST]
     if len(faces) == 1 and lies_as_trained(faces[0], whole):
         return None
     return faces
@@ -221,8 +224,7 @@ def _fitted(
         region: where its parts are looked for; else in the circle that the square holds.
     """
     size = len(label)
-    line = (np.arange(size) + 0.5) / size - 0.5
-    places = line + 1j * line[:, None]
+    places = _places(size)
     if region is None:
         region = np.abs(places) < 0.5
     found = {}
@@ -258,6 +260,12 @@ def _fitted(
     moved = square.point(shift.real, shift.imag)
     angle = square.angle + math.atan2(z.imag, z.real)
     return Face(Square(*map(float, moved), float(scale * square.side), angle), float(score))
+
+
+def _places(size: int) -> np.ndarray:
+    """Where the pixels of a square lie from its centre, in sides: x + iy."""
+    line = (np.arange(size) + 0.5) / size - 0.5
+    return line + 1j * line[:, None]
 
 
 def _same(one: Face, other: Face) -> bool:
