@@ -5,7 +5,7 @@
     python -m faceparse_jax.main --workdir runs/full --mode predict --image photo.jpg --out parsed
     python -m faceparse_jax.main --workdir studies/one --mode study --config configs/studies/X.py
     python -m faceparse_jax.main --workdir runs/full --mode replay
-    python -m faceparse_jax.main --workdir runs/full --mode pack --out full.safetensors
+    python -m faceparse_jax.main --workdir runs/full --mode export --format onnx --out full.onnx
     python -m faceparse_jax.main --mode import --weights 79999_iter.pth --out parser.safetensors
 
 Any key of the config can be overridden behind it: --config.optim.rate=0.005. With --mode M,
@@ -18,9 +18,10 @@ saves its state then; a second signal does not wait.
 
 import sys
 
-from faceparse_jax.checkpoints.command import IMPORT, PACK
+from faceparse_jax.checkpoints.command import IMPORT
 from faceparse_jax.errors import InputError
 from faceparse_jax.evaluation.command import EVALUATE
+from faceparse_jax.export.command import EXPORT
 from faceparse_jax.prediction.command import PREDICT
 from faceparse_jax.runtime import command_line, interrupts, machine, places
 from faceparse_jax.runtime.command_line import Mode
@@ -28,7 +29,7 @@ from faceparse_jax.runtime.places import Place
 from faceparse_jax.studies.command import STUDY
 from faceparse_jax.training.command import REPLAY, TRAIN
 
-MODES = (TRAIN, EVALUATE, PREDICT, STUDY, REPLAY, PACK, IMPORT)
+MODES = (TRAIN, EVALUATE, PREDICT, STUDY, REPLAY, EXPORT, IMPORT)
 
 
 def main() -> None:
@@ -37,7 +38,7 @@ def main() -> None:
         mode, values = command_line.parse(sys.argv[1:], MODES, __doc__)
         workdir = values.pop("workdir", None)
         if workdir is not None:
-            writes = mode not in (PREDICT, PACK)
+            writes = mode not in (PREDICT, EXPORT)
             workdir = places.place(workdir, "--workdir", writes=writes)
             _check_workdir(workdir, mode)
         mode.run(workdir, **values)

@@ -38,7 +38,7 @@ def test_modes_and_their_flags():
         ),
         "study": ("config",),
         "replay": ("config",),
-        "pack": ("checkpoint", "scores", "out"),
+        "export": ("format", "checkpoint", "scores", "input", "output", "phone", "out"),
         "import": ("weights", "out"),
     }  # fmt: skip
 

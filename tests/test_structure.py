@@ -20,7 +20,7 @@ FLOORS = (
     ("evaluation",),
     ("training",),
     ("prediction",),
-    ("studies",),
+    ("export", "studies"),
     ("main",),
 )
 HEIGHT = {wing: height for height, floor in enumerate(FLOORS) for wing in floor}

@@ -1,6 +1,8 @@
-"""The model card of a packed file, as Markdown."""
+"""The model card of trained networks, as Markdown: of a run, of a packed file, of an export."""
 
 import dataclasses
+import hashlib
+import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -16,7 +18,8 @@ from faceparse_jax.models.torch_weights import LAYOUTS, TORCHVISION
 from faceparse_jax.runtime.command_line import COMMAND
 from faceparse_jax.runtime.records import flat
 
-MARK = "<!-- faceparse_jax wrote this card from the file beside it; see --mode pack -->"
+MARK = "<!-- faceparse_jax wrote this card"
+"""With it a card's second paragraph begins."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +58,12 @@ _DEPTH = " Depth must have the form that docs/prediction.md describes."
 _INPUT = (
     "* **Input.** One face should fill much of the frame, because nothing looks for faces." + _DEPTH
 )
-_UNSCORED = "None were measured here. `--scores` of `--mode pack` takes those of an evaluation."
+_PERSONAL = (
+    "* **Personal data.** Faces are personal data. Photographs and depth maps of people, and the "
+    "label maps that are made of them, may be kept and used only where the law or the people who "
+    "are shown allow it."
+)
+_UNSCORED = "None were measured here. `--scores` of `--mode export` takes those of an evaluation."
 _KNOWN = {
     WHOLE_CELEBAMASK_HQ: "As far as the public code tells, the public weights learned from all "
     "30,000 photographs of CelebAMask-HQ, and faces, cameras and light that these lack may be "
@@ -63,6 +71,8 @@ _KNOWN = {
     TORCHVISION.trained_on: "The public weights learned to tell 1,000 classes of pictures from "
     "each other, on the photographs of ImageNet, which show people too.",
 }
+PLACES = ("data.data_dir", "model.init", "train.translator_from")
+"""Keys that name places on the machine that trained; ``meta['init']`` tells what was begun with."""
 SHAPES = tuple(
     f"model.{key}" for key in ("backbone", "width", "depth_channels", "translator_features")
 )
@@ -74,78 +84,129 @@ _NETWORKS = {
 }
 
 
-def card(file: File, trained: Trained, ships: bool) -> str:
-    """The card of a file.
+def card(
+    name: str,
+    trained: Trained,
+    holds: str,
+    code: Sequence[str],
+    rows: Mapping[str, str],
+    ships: bool = False,
+) -> str:
+    """The card of what lies beside it.
 
     Args:
+        name: of the file, or of the run's folder.
         trained: what `load_trained` gives of it.
+        holds: a sentence on what it holds.
+        code: lines of Python that use it.
+        rows: of the table, what is known of the file.
         ships: whether it is the file that `load` opens where none is named.
     """
-    name, meta, data = file.name, trained.meta, trained.meta["dataset"]
-    networks = [told for network, told in _NETWORKS.items() if network in trained.params]
-    learned = [
-        f"{data['name']}/{data['config']}",
-        *(name for of in meta.get("init") or () for name in of["trained_on"]),
-    ]
-    rendered = all(name.startswith(f"{HEADS}/") for name in learned)
-    lines = [f"# {name}", "", MARK, ""]
-    what = "It divides" if len(networks) == 1 else "They divide"
-    scheme = trained.scheme
+    meta, data, scheme = trained.meta, trained.meta["dataset"], trained.scheme
     classes = (
         f"which are {_listed(list(scheme.classes))}"
         if labels.is_own(scheme)
         else "which `python -m faceparse_jax.labels` prints"
     )
-    lines += _paragraph(
-        f"This file holds {_listed(networks)}. {what} a face into the "
-        f"{scheme.num_classes} classes of the label scheme `{scheme.name}`, {classes}."
+    opening = _paragraph(
+        f"{holds} A face is divided into the {scheme.num_classes} classes of the label scheme "
+        f"`{scheme.name}`, {classes}."
     )
-    where = "load()" if ships else f'load("{name}")'
-    lines += ["", "```python", "from faceparse_jax import load", "", f"parser = {where}"]
-    lines += [_call(trained), "```", ""]
-    rows = {
-        "input": f"{trained.config.data.size} px; other sizes are fitted into this square",
-        "trained on": f"{data['name']}/{data['config']}"
-        + (f", {data['merge_order']} merge order" if data.get("merge_order") else ""),
-        "version of the renderer" if data["name"] == HEADS else "version of the data": data.get(
-            "version"
-        ),
-        "fingerprint of the data": data.get("fingerprint"),
-        "began from": _begun(meta.get("init")),
-        "steps": f"{meta['step']:,} of {trained.config.train.steps:,}",
-        "checkpoint": trained.origin["checkpoint"] + _chosen(meta.get("best")),
-        "parameters": "their running average" if trained.config.train.ema else "of that step",
-        "seed": meta["seed"],
-        "code version": meta["code_version"],
-        "libraries": ", ".join(f"{k} {v}" for k, v in meta.get("libraries", {}).items()),
-    }
-    lines += _table(rows | file.rows())
+    opening += ["", "```python", *code, "```", ""]
+    if "source" in meta:
+        return imported_card(name, {"meta": meta, "scores": trained.scores}, rows, opening)
+    learned = _learned(trained)
+    lines = [f"# {name}", "", f"{MARK}; docs/export.md tells of it -->", "", *opening]
+    lines += _table(
+        {
+            "input": f"{trained.config.data.size} px; other sizes are fitted into this square",
+            "trained on": f"{data['name']}/{data['config']}"
+            + (f", {data['merge_order']} merge order" if data.get("merge_order") else ""),
+            "version of the renderer" if data["name"] == HEADS else "version of the data": data.get(
+                "version"
+            ),
+            "fingerprint of the data": data.get("fingerprint"),
+            "began from": _begun(meta.get("init")),
+            "steps": f"{meta['step']:,} of {trained.config.train.steps:,}",
+            "checkpoint": trained.origin["checkpoint"] + _chosen(meta.get("best")),
+            "parameters": "their running average" if trained.config.train.ema else "of that step",
+            "seed": meta["seed"],
+            "code version": meta["code_version"],
+            "libraries": ", ".join(f"{k} {v}" for k, v in meta.get("libraries", {}).items()),
+            "SHA-256 of the config": f"`{config_hash(meta['config'])}`",
+            **rows,
+        }
+    )
     lines += [
         "",
         "## Intended use and limits",
         "",
-        *_limits(rendered, learned, meta.get("best"), ships),
+        *_limits(_rendered(learned), learned, meta.get("best"), ships),
     ]
     lines += ["", "## Scores", "", *_scores(trained.scores)]
     lines += ["", "## Recipe", "", *_recipe(trained.config)]
-    lines += ["", "## Licence", "", *_licence(rendered, learned)]
+    lines += ["", "## Licence", "", *_paragraph(licence(trained))]
     return "\n".join(lines) + "\n"
 
 
-def imported_card(file: File, label: Label) -> str:
+def networks_told(trained: Trained) -> str:
+    """The networks in words."""
+    return _listed([told for name, told in _NETWORKS.items() if name in _networks(trained)])
+
+
+def checksums_told(sha256: Mapping[str, str] | str | None) -> str:
+    """Of networks: one checksum, or one for each part of a checkpoint."""
+    if isinstance(sha256, Mapping):
+        return ", ".join(f"{part} `{value}`" for part, value in sha256.items())
+    return f"`{sha256}`" if sha256 else ""
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """SHA-256 of a stored config, but for the keys that name places on the machine that trained.
+
+    Args:
+        config: nested, as `Config.to_dict` gives it.
+    """
+    own = {key: value for key, value in flat(config).items() if key not in PLACES}
+    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()
+
+
+def _networks(trained: Trained) -> list[str]:
+    return [name for name in trained.system.networks() if name in _NETWORKS]
+
+
+def _learned(trained: Trained) -> list[str]:
+    data = trained.meta["dataset"]
+    return [
+        f"{data['name']}/{data['config']}",
+        *(name for of in trained.meta.get("init") or () for name in of["trained_on"]),
+    ]
+
+
+def _rendered(learned: Sequence[str]) -> bool:
+    return all(name.startswith(f"{HEADS}/") for name in learned)
+
+
+def imported_card(
+    name: str, label: Label, rows: Mapping[str, str], opening: Sequence[str] = ()
+) -> str:
     """The card of a file that holds imported weights.
 
     Args:
+        name, rows: as for `card`.
         label: of the file.
+        opening: the lines before the table, where the file is no packed one.
     """
     meta, source = label["meta"], label["meta"]["source"]
     parser, size = source["holds"] == "parser", meta["config"]["data"]["size"]
     network = f"ResNet-{meta['config']['model']['backbone']}"
-    lines = [f"# {file.name}", "", MARK, ""]
+    lines = [f"# {name}", "", f"{MARK}; docs/export.md tells of it -->", ""]
     origin = (
         f"It was imported from `{source['file']}`, which has the layout of {source['project']}."
     )
-    if parser:
+    if opening:
+        lines += [*_paragraph(origin), "", *opening]
+    elif parser:
         scheme = labels.scheme(meta["dataset"]["scheme"])
         lines += _paragraph(
             f"This file holds a parser for photographs, a BiSeNet with {network}. It divides a "
@@ -153,16 +214,16 @@ def imported_card(file: File, label: Label) -> str:
             f"which `python -m faceparse_jax.labels` prints. {origin}"
         )
         lines += ["", "```python", "from faceparse_jax import load", ""]
-        lines += [f'parser = load("{file.name}")', f"{_CALL_RGB}", "```", ""]
+        lines += [f'parser = load("{name}")', f"{_CALL_RGB}", "```", ""]
     else:
         lines += _paragraph(
             f"This file holds a {network} without its classifier, with which the parsers of a "
             f"training may begin. It parses nothing by itself. {origin}"
         )
-        command = f"{COMMAND} --config lapa_d --workdir runs/lapa --config.model.init={file.name}"
+        command = f"{COMMAND} --config lapa_d --workdir runs/lapa --config.model.init={name}"
         lines += ["", "```bash", command, "```", ""]
     numbers = ["({})".format(", ".join(map(str, source[key]))) for key in ("mean", "std")]
-    rows = {
+    own = {
         "imported from": f"`{source['file']}`",
         "SHA-256 of that file": f"`{source['sha256']}`",
         "layout": source["project"],
@@ -173,13 +234,12 @@ def imported_card(file: File, label: Label) -> str:
         "imported with": meta["code_version"],
         "not used of that file": ", ".join(map("`{}`".format, _grouped(meta["unused"]))),
     }
-    lines += _table(rows | file.rows())
+    lines += _table({**own, **rows})
     data = f"{meta['dataset']['name']}/{meta['dataset']['config']}"
     items = [
         *([_FOR, _NOT_FOR.format(_UNMEASURED)] if parser else []),
         f"* **What they know.** {_KNOWN[data]}",
-        "* **Personal data.** Photographs of faces and what is computed from them may be personal "
-        "data, and laws may ask for the consent of those who are shown.",
+        _PERSONAL,
         *([_INPUT.removesuffix(_DEPTH)] if parser else []),
     ]
     lines += ["", "## Intended use and limits", ""]
@@ -190,12 +250,16 @@ def imported_card(file: File, label: Label) -> str:
     else:
         lines.append(_UNSCORED if parser else "A backbone has none.")
     lines += ["", "## Licence", ""]
-    lines += _paragraph(
+    lines += _paragraph(_imported_licence(source))
+    return "\n".join(lines) + "\n"
+
+
+def _imported_licence(source: Mapping[str, Any]) -> str:
+    return (
         f"The code of {source['project']} is under the {source['code_licence']} licence. "
         f"{source['licence']} Whether the file holds the public weights cannot be told from it: "
         "weights that somebody else trained have terms of their own."
     )
-    return "\n".join(lines) + "\n"
 
 
 def _grouped(names: Sequence[str]) -> Iterator[str]:
@@ -211,11 +275,12 @@ def _table(rows: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"| {what} | {value} |" for what, value in rows.items() if value not in (None, ""))
 
 
-def _call(trained: Trained) -> str:
+def call(trained: Trained) -> str:
     """How a parser is called with an input that its networks can take."""
-    if "depth" not in trained.params:
+    networks = _networks(trained)
+    if "depth" not in networks:
         return _CALL_RGB
-    if "rgb" not in trained.params:
+    if "rgb" not in networks:
         return "result = parser(depth=depth)  # u8 or u16 [h w], 0 = none"
     return "result = parser(image=photo)  # u8 [h w 3], or depth=..., or both"
 
@@ -269,6 +334,7 @@ def _limits(
         ),
         of_heads if rendered else of_data,
         _INPUT,
+        _PERSONAL,
     ]
     return [line for item in items for line in _paragraph(item)]
 
@@ -276,7 +342,7 @@ def _limits(
 def _scores(scores: list[dict[str, Any]]) -> Iterator[str]:
     """A table for each dataset: a row for each score, a column for each route, in percent."""
     if not scores:
-        yield "None were packed; `--scores` of `--mode pack` takes them."
+        yield _UNSCORED
     for number, of in enumerate(scores):
         on, side = of["scored_on"], of["scoring_resolution"]
         routes = {name: of["routes"][name] for name in ROUTES if name in of["routes"]}
@@ -320,13 +386,17 @@ def _recipe(config: Config) -> Iterator[str]:
             yield f"| `{key}` | `{value!r}` |"
 
 
-def _licence(rendered: bool, learned: list[str]) -> list[str]:
-    if rendered:
-        return _paragraph(
+def licence(trained: Trained) -> str:
+    """What holds for the networks, by the data that they learned from."""
+    if "source" in trained.meta:
+        return _imported_licence(trained.meta["source"])
+    learned = _learned(trained)
+    if _rendered(learned):
+        return (
             "MIT, as the code. The rendered heads, from which alone the networks learned, depict "
             "no person and are free of restrictions."
         )
-    return _paragraph(
+    return (
         f"The networks learned from {_listed(sorted(set(learned)))}, whose terms hold for them "
         "too: CelebAMask-HQ and LaPa are for non-commercial research only, and Helen's photographs "
         "belong to their authors. The MIT licence of the code does not cover this file."

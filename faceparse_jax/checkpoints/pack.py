@@ -7,15 +7,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from faceparse_jax.checkpoints import packed
-from faceparse_jax.checkpoints.card import MARK, File, card, imported_card
+from faceparse_jax.checkpoints.card import (
+    MARK,
+    PLACES,
+    File,
+    call,
+    card,
+    imported_card,
+    networks_told,
+)
 from faceparse_jax.checkpoints.trained import Trained, load_trained
 from faceparse_jax.config import FIELDS, Config
 from faceparse_jax.errors import InputError
 from faceparse_jax.runtime import places, records
 from faceparse_jax.runtime.places import Place
-
-_PLACES = ("data.data_dir", "model.init", "train.translator_from")
-"""Keys that name places on the machine that trained; ``meta['init']`` tells what was begun with."""
 
 
 def pack(
@@ -87,8 +92,14 @@ def card_of(path: pathlib.Path) -> str:
         label.get("precision", packed.HALF),
     )
     if "source" in label["meta"]:
-        return imported_card(file, label)
-    return card(file, load_trained(path), path.resolve() == packed.HEADS.resolve())
+        return imported_card(file.name, label, file.rows())
+    trained = load_trained(path)
+    ships = path.resolve() == packed.HEADS.resolve()
+    where = "load()" if ships else f'load("{path.name}")'
+    code = ("from faceparse_jax import load", "", f"parser = {where}", call(trained))
+    return card(
+        file.name, trained, f"This file holds {networks_told(trained)}.", code, file.rows(), ships
+    )
 
 
 def score(path: pathlib.Path, trained: Trained) -> dict[str, Any]:
@@ -143,7 +154,7 @@ def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:
 def _meta(trained: Trained) -> dict[str, Any]:
     """The meta without what only the training reads, and without folders of its machine."""
     values = trained.config.model_dump()
-    for key in _PLACES:
+    for key in PLACES:
         section, name = key.split(".")
         values[section][name] = FIELDS[key].default
     config = Config.model_validate(values).to_dict()
@@ -171,7 +182,7 @@ def check_out(out: pathlib.Path) -> None:
             raise InputError(
                 str(path),
                 "another file",
-                "none, or one of --mode pack or import",
+                "none, or one of --mode export or import",
                 "move it, or name another",
             )
 

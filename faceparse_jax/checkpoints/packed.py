@@ -32,7 +32,7 @@ HALF, SINGLE = "half", "single"
 
 _LABEL = "faceparse_jax"  # one entry alone, since the library writes several in any order
 _LONGEST = 2**20  # bytes of a header
-_AGAIN = "pack the run again with --mode pack, or bring the file back from where it came"
+_AGAIN = "pack the run again with --mode export, or bring the file back from where it came"
 
 Label = dict[str, Any]
 """What a file says of its networks: ``meta`` as checkpoints have it, with the config, the
@@ -192,4 +192,4 @@ def _other(label: Mapping[str, Any]) -> str:
 
 
 def _unreadable(path: Place, found: str, next_step: str) -> InputError:
-    return InputError(str(path), found, "networks that --mode pack or import wrote", next_step)
+    return InputError(str(path), found, "networks that --mode export or import wrote", next_step)

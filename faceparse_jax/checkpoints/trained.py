@@ -102,10 +102,20 @@ def load_trained(place: str | os.PathLike, which: str = "best") -> Trained:
 
 def _of_run(workdir: Place, which: str) -> Trained:
     meta = store.read_meta(workdir, which)
-    config, scheme, system, shapes = _described(meta, f"{workdir}, {which} checkpoint")
-    tree = store.load_inference(workdir, shapes, which)
+    run = described(meta, workdir, which)
+    tree = store.load_inference(workdir, _shapes(run.config, run.system), which)
+    return dataclasses.replace(run, **tree)
+
+
+def described(meta: dict[str, Any], workdir: Place, which: str) -> Trained:
+    """A checkpoint by its meta alone, without parameters and statistics.
+
+    Raises:
+        InputError: a config or a label scheme that this code does not have.
+    """
+    config, scheme, system = _described(meta, f"{workdir}, {which} checkpoint")
     origin = {"workdir": str(workdir), "checkpoint": which, "sha256": meta.get("sha256")}
-    return Trained(config, meta, scheme, system, **tree, origin=origin)
+    return Trained(config, meta, scheme, system, {}, {}, origin)
 
 
 def _of_file(path: Place, which: str) -> Trained:
@@ -117,7 +127,8 @@ def _of_file(path: Place, which: str) -> Trained:
             "a workdir, which has both",
             f"name the run's workdir, or leave {which} out",
         )
-    config, scheme, system, shapes = _described(label["meta"], str(path))
+    config, scheme, system = _described(label["meta"], str(path))
+    shapes = _shapes(config, system)
     # Of use to a training alone, so that it is left out of the file.
     system = dataclasses.replace(system, discriminator=None)
     shapes = {kind: _without_discriminator(tree) for kind, tree in shapes.items()}
@@ -141,10 +152,8 @@ def _origin(path: Place, label: packed.Label) -> dict[str, Any]:
     }
 
 
-def _described(
-    meta: dict[str, Any], where: str
-) -> tuple[Config, labels.Scheme, System, dict[str, Any]]:
-    """What a meta tells of the networks, and the shapes of their parameters and statistics."""
+def _described(meta: dict[str, Any], where: str) -> tuple[Config, labels.Scheme, System]:
+    """What a meta tells of the networks."""
     if _is_backbone(meta):
         raise InputError(
             where,
@@ -160,13 +169,17 @@ def _described(
     except ValueError as error:
         known = f"one of {sorted(labels.SCHEMES)}, or an own one with all that belongs to it"
         raise InputError(where, str(error), known, its_code) from error
-    system = build(config, scheme.num_classes)
+    return config, scheme, build(config, scheme.num_classes)
+
+
+def _shapes(config: Config, system: System) -> dict[str, Any]:
+    """Shapes of the networks' parameters and statistics."""
 
     def shapes():
         params, stats = system.init(jax.random.key(0), config.augment.crop)
         return {"params": params, "batch_stats": stats}
 
-    return config, scheme, system, jax.eval_shape(shapes)
+    return jax.eval_shape(shapes)
 
 
 def _its_code(meta: dict[str, Any]) -> str:

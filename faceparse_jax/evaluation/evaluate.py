@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from faceparse_jax.checkpoints.run_card import write_run_card
 from faceparse_jax.checkpoints.run_config import with_overrides
 from faceparse_jax.checkpoints.trained import load_trained
 from faceparse_jax.config import Config, Configs
@@ -128,7 +129,7 @@ def evaluate_run(
     For each dataset, in `out`: scores as JSON, the confusion matrix of
     every route as CSV, and a picture of a few examples. Their names have what differs from the
     run's own settings, and they hold the newest scores of that name; ``all.jsonl`` keeps what
-    every JSON file has held, one object a line.
+    every JSON file has held, one object a line. The model card of a run gets its scores, too.
 
     Args:
         workdir: the run's folder, or a packed file.
@@ -163,6 +164,8 @@ def evaluate_run(
         checkpoint = run.origin["checkpoint"]
         name = f"{dataset.split.split}_{checkpoint}{suffix}{_settings(config, run.config)}"
         scores[dataset.name] = _evaluate_split(run, config, dataset, variables, mesh, out / name)
+    if out == workdir / "evaluation" and sharding.is_lead():
+        write_run_card(workdir)
     return scores
 
 

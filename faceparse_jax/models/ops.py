@@ -196,6 +196,8 @@ def max_pool(x: Float[Array, "b h w c"], *, cpu: bool | None = None) -> Float[Ar
     The CPU form shares the gradient between equal maxima, torch gives it to the first.
     """
     # The gradient of the other form is a select-and-scatter, which XLA then refuses.
+    if platform() == "phone":  # none is below 0, since a ReLU comes before
+        return nn.max_pool(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), (2, 2))
     cpu = platform() == "cpu" or deterministic() if cpu is None else cpu
     if not cpu:
         return nn.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)])
@@ -218,6 +220,8 @@ def resize_bilinear(x: Float[Array, "b h w c"], shape: tuple[int, int]) -> Float
 
     At full precision on every backend: the results are logits.
     """
+    if platform() == "phone":
+        return _resize_by_convolutions(x, shape)
     batch, height, _, channels = x.shape
     rows = jnp.asarray(_interpolation(height, shape[0]), x.dtype)
     columns = jnp.asarray(_interpolation(x.shape[2], shape[1]), x.dtype)
@@ -225,6 +229,16 @@ def resize_bilinear(x: Float[Array, "b h w c"], shape: tuple[int, int]) -> Float
     x = jnp.matmul(columns, x, precision="highest").reshape(batch, height, -1)
     x = jnp.matmul(rows, x, precision="highest")
     return x.reshape(batch, *shape, channels)
+
+
+def _resize_by_convolutions(x, shape: tuple[int, int]):
+    """The same products as convolutions of one pixel, over an axis that lies last."""
+    for there, wanted in zip(x.shape[1:3], shape, strict=True):
+        x = x.transpose(0, 3, 2, 1)  # the channels, the other axis, this axis
+        kernel = jnp.asarray(_interpolation(there, wanted).T[None, None], x.dtype)
+        x = lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=_DIMENSIONS)
+        x = x.transpose(0, 2, 3, 1)  # the other axis, this axis, the channels
+    return x
 
 
 def enlarge(logits: Float[Array, "b h w k"], shape: tuple[int, int]) -> Float[Array, "b k y x"]:
@@ -247,8 +261,19 @@ def resize_nearest(x: Float[Array, "b h w c"], shape: tuple[int, int]) -> Float[
     """Nearest-neighbour resizing as torch's ``mode='nearest'``: floor(i * source / target)."""
     for axis, target in zip((1, 2), shape, strict=True):
         source = x.shape[axis]
-        if target == 2 * source:
+        if target == 2 * source and platform() == "phone":
+            x = _doubled(x, axis)
+        elif target == 2 * source:
             x = jnp.repeat(x, 2, axis)
         elif target != source:
             x = jnp.take(x, np.arange(target) * source // target, axis)
     return x
+
+
+def _doubled(x: Float[Array, "b h w c"], axis: int) -> Array:
+    """Each row, or each column, twice; no array on the way has more than four axes."""
+    batch, height, width, channels = x.shape
+    if axis == 1:
+        rows = x.reshape(batch, height, 1, width * channels)
+        return jnp.concatenate([rows, rows], 2).reshape(batch, 2 * height, width, channels)
+    return jnp.concatenate([x, x], 3).reshape(batch, height, 2 * width, channels)

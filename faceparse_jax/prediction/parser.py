@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float16, Float32, UInt8
 
 from faceparse_jax.checkpoints import packed
-from faceparse_jax.checkpoints.trained import load_trained
+from faceparse_jax.checkpoints.trained import Trained, load_trained
 from faceparse_jax.errors import InputError
 from faceparse_jax.images.depth import LEVELS, Levels
 from faceparse_jax.images.draw import overlay
@@ -365,7 +365,7 @@ def load(
     """The parser of a trained run, of a packed file, or the one that ships with the package.
 
     Args:
-        workdir: the run's folder, or a file that ``--mode pack`` or ``import`` wrote; both may
+        workdir: the run's folder, or a file that ``--mode export`` or ``import`` wrote; both may
             lie on a bucket, ``gs://BUCKET/FOLDER``. The shipped networks where None.
         checkpoint: ``best`` or ``last``.
         batch: inputs parsed at once, at most.
@@ -374,7 +374,12 @@ def load(
         InputError: no such checkpoint or file, a damaged file, no shipped networks, or a bucket
             that cannot be read.
     """
-    run = load_trained(packed.shipped() if workdir is None else workdir, checkpoint)
+    place = packed.shipped() if workdir is None else workdir
+    return parser_of(load_trained(place, checkpoint), batch)
+
+
+def parser_of(run: Trained, batch: int = 8) -> Parser:
+    """The parser of networks that are open; see `load`."""
     record = run.origin | {
         "step": run.meta["step"],
         "trained_on": run.meta["dataset"],

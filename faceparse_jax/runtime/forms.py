@@ -15,7 +15,10 @@ _CHOSEN = contextvars.ContextVar("platform", default="")
 
 
 def platform() -> str:
-    """What the forms are chosen for: cpu, gpu or tpu; JAX's own backend unless told otherwise.
+    """What the forms are for: cpu, gpu, tpu or phone; JAX's own backend unless told otherwise.
+
+    Those for a phone are the plain ones without what the GPUs of phones refuse; export alone
+    asks for them.
 
     benchmarks/models.py measures the forms, benchmarks/compiled.py compiles them for TPUs.
     """

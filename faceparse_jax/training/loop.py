@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from jaxtyping import UInt8
 
+from faceparse_jax.checkpoints.run_card import write_run_card
 from faceparse_jax.checkpoints.run_config import differing, stored
 from faceparse_jax.checkpoints.state import TrainState
 from faceparse_jax.checkpoints.store import Checkpoints, name_whole, saved_steps
@@ -126,6 +127,7 @@ def _train(job: Job, workdir: Place) -> dict[str, float]:
     if start == total:
         with checkpoints:
             if lead:
+                write_run_card(workdir)
                 print(_finished(workdir, config), file=sys.stderr)
         return {}
     _claim(workdir, config, start, lead)
@@ -156,6 +158,8 @@ def _train(job: Job, workdir: Place) -> dict[str, float]:
                 state, scalars = train_step(state, inputs, key)
             if number == start + 1:  # until here a signal loses nothing
                 trained.enter_context(interrupts.held())
+                if lead:  # when the checkpoints are written, however the training ends
+                    trained.callback(write_run_card, workdir)
             tally.add(scalars.pop("seen"))
             watch.add(number, scalars, examples)
             in_flight.append(scalars["loss"])

@@ -135,7 +135,7 @@ def test_the_card_says_what_the_file_holds(own, file, tmp_path):
         assert line in card.splitlines()
     assert "MIT, as the code" in card
     assert "F1 nose" not in card
-    assert "None were packed" in file.with_suffix(".md").read_text()
+    assert "None were measured here" in file.with_suffix(".md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from faceparse_jax.checkpoints import store
+from faceparse_jax.checkpoints.card import config_hash
 from faceparse_jax.checkpoints.run_config import stored
 from faceparse_jax.data.order import hashed
 from faceparse_jax.errors import InputError
@@ -146,7 +147,23 @@ def test_a_damaged_config_is_refused(data_dir, tmp_path):
         train(tiny_config(data_dir), tmp_path)
 
 
+def test_a_run_has_a_model_card_from_its_end_on(workdir):
+    card = (workdir / "card.md").read_text()
+    meta = store.read_meta(workdir, "best")
+    for line in (
+        f"| checkpoint | best, by mean F1 {100 * meta['best']['score']:.1f} %",
+        f"| steps | {meta['step']} of 4 |",
+        f"| SHA-256 in results | inference `{meta['sha256']['inference']}` |",
+        f"| SHA-256 of the config | `{config_hash(meta['config'])}` |",
+        "Faces are personal data",
+        "## Licence",
+    ):
+        assert line in card
+    assert "# whole" in card.splitlines()
+
+
 def test_evaluation_writes_table_json_and_picture(workdir, capsys):
+    assert "None were measured here" in (workdir / "card.md").read_text()
     (scores,) = evaluate.evaluate_run(workdir, "best").values()
     printed = capsys.readouterr().out
     assert "mean F1" in printed
@@ -158,6 +175,7 @@ def test_evaluation_writes_table_json_and_picture(workdir, capsys):
     for key in ("config", "seed", "code_version", "scored_on", "input_resolution"):
         assert key in record
     assert record["scored_on"]["examples"]["all"] > 0
+    assert "| mean F1 |" in (workdir / "card.md").read_text()
     assert np.sum(scores["routes"]["rgb"]["confusion"]) <= (
         record["scored_on"]["examples"]["all"] * 64 * 64
     )

@@ -58,6 +58,11 @@ def _predict(name, says, *words, make=nothing):
     return Case(f"prediction: {name}", "prediction", make, words, says)
 
 
+def _exports(name, says, *words, out="a.onnx", make=nothing):
+    words = [MAIN, "--mode=export", "--workdir={run}", f"--out={{folder}}/{out}", *words]
+    return Case(f"export: {name}", "export", make, words, says)
+
+
 def _bucket(name, says, *command, make=nothing):
     return Case(f"bucket: {name}", "bucket", make, command, says)
 
@@ -270,10 +275,10 @@ CASES = [
     _line("a run with a study's mode", "a study", "--workdir={folder}/run", HEADS, "--mode=study"),
     _line("nothing to replay", "nothing to replay", "--workdir={run}", "--mode=replay"),
     _line("no run to evaluate", "no checkpoint", "--workdir={folder}/run", "--mode=evaluate"),
-    _line("no run to pack", "no checkpoint", "--workdir={folder}/run", "--mode=pack",
-          "--out={folder}/a.safetensors"),
+    _line("no run to pack", "no checkpoint", "--workdir={folder}/run", "--mode=export",
+          "--format=safetensors", "--out={folder}/a.safetensors"),
     _line("a name that no packed file has", "add --out a.safetensors", "--workdir={run}",
-          "--mode=pack", "--out={folder}/a"),
+          "--mode=export", "--format=safetensors", "--out={folder}/a"),
     _line("packed networks to train in", "a file", "--workdir={folder}/a.safetensors", HEADS,
           make=files(a_safetensors="x")),
     _line("no photograph behind its flag", "--image: found nothing", "--workdir={run}",
@@ -377,6 +382,30 @@ CASES = [
              make=files(a_png=PHOTO, out="x")),
     _predict("someone's file in the way", "a_label.png", "--image={folder}/a.png",
              make=files(a_png=PHOTO, **{"out__a~label_png": PHOTO})),
+    _exports("no format", "add --format stablehlo"),
+    _exports("an unknown format", "<safetensors|stablehlo|onnx|tflite>", "--format=coreml"),
+    _exports("a name of another format", "add --out a.tflite.onnx", "--format=onnx",
+             out="a.tflite"),
+    _exports("a file in the way", "a.onnx: found another file", "--format=onnx",
+             make=files(a_onnx="x")),
+    _exports("a record in the way", "a.onnx.json: found another file", "--format=onnx",
+             make=files(a_onnx_json="{}")),
+    _exports("a card in the way", "a.onnx.md: found another file", "--format=onnx",
+             make=files(a_onnx_md="# Mine")),
+    _exports("a folder in the way", "a.onnx: found another file", "--format=onnx",
+             make=lambda f: (f / "a.onnx").mkdir()),
+    _exports("StableHLO for phones", "add --format tflite", "--format=stablehlo", "--phone",
+             out="a.stablehlo"),
+    _exports("a route for all networks", "leave --output out", "--format=safetensors",
+             "--output=rgb", out="a.safetensors"),
+    _exports("depth without its parser", "what output of any kind of these networks (rgb) needs",
+             "--format=stablehlo", "--input=depth", out="a.stablehlo"),
+    _exports("a route that the networks have not", "ask for rgb", "--format=stablehlo",
+             "--output=fusion", out="a.stablehlo"),
+    _exports("no such scores", "scores.json", "--format=stablehlo",
+             "--scores={folder}/scores.json", out="a.stablehlo"),
+    _bucket("a program onto it", "gcloud storage cp", MAIN, "--mode=export", "--workdir={run}",
+            "--format=onnx", "--out=gs://faces/a.onnx"),
     _bucket("no folder of it", "gs://BUCKET/FOLDER", MAIN, "--workdir=gs://faces", HEADS),
     _bucket("its name alone missing", "gs://BUCKET/FOLDER", MAIN, "--workdir=gs://", HEADS),
     _bucket("decoded arrays of it", "gcloud storage cp", MAIN, "--workdir={folder}/run", HEADS,

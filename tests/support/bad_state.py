@@ -222,8 +222,8 @@ def label(how):
 
 def _packs(name, says, make):
     """Packing of the run, with scores of the case."""
-    words = [MAIN, "--mode=pack", "--workdir={run}", "--out={folder}/a.safetensors"]
-    words.append("--scores={folder}/scores.json")
+    words = [MAIN, "--mode=export", "--format=safetensors", "--workdir={run}"]
+    words += ["--out={folder}/a.safetensors", "--scores={folder}/scores.json"]
     return Case(f"packed file: {name}", "packed file", make, words, says)
 
 
