@@ -9,6 +9,7 @@ import pytest
 import safetensors.numpy
 
 from faceparse_jax.checkpoints import pack, packed
+from faceparse_jax.checkpoints.card import card, licence
 from faceparse_jax.checkpoints.imported import import_weights
 from faceparse_jax.checkpoints.trained import load_backbone, load_trained
 from faceparse_jax.data import overlap
@@ -108,6 +109,21 @@ def test_the_card_of_a_parser(parser):
         "too high", "(0.485, 0.456, 0.406)", "*.num_batches_tracked",
     ):  # fmt: skip
         assert told in text
+
+
+def test_the_card_of_a_program_made_of_a_parser(parser):
+    """It has its own opening, and the terms of the weights."""
+    trained = load_trained(parser)
+    text = card("a.onnx", trained, "This file is a program.", ["import onnxruntime"], {"size": "1"})
+    whole = " ".join(text.split())
+    assert "# a.onnx <!-- faceparse_jax wrote this card" in whole
+    assert "This file is a program. A face is divided into the 19 classes" in whole
+    assert "It was imported from" in whole
+    assert "load(" not in whole
+    assert "| size | 1 |" in text.splitlines()
+    assert "Faces are personal data" in whole
+    assert whole.endswith(licence(trained))
+    assert trained.meta["source"]["licence"] in licence(trained)
 
 
 def test_a_parser_can_be_packed_in_half_precision(parser, tmp_path):
