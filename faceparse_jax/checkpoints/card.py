@@ -56,7 +56,8 @@ _NOT_FOR = "* **Not for** deciding about people. The networks do not tell who so
 _UNMEASURED = "Nothing here measures whether they are equally good for everybody."
 _DEPTH = " Depth must have the form that docs/prediction.md describes."
 _INPUT = (
-    "* **Input.** One face should fill much of the frame, because nothing looks for faces." + _DEPTH
+    "* **Input.** Prediction looks for faces in photographs, where the classes have the parts of "
+    "one. Otherwise one face should fill much of the frame." + _DEPTH
 )
 _PERSONAL = (
     "* **Personal data.** Faces are personal data. Photographs and depth maps of people, and the "
