@@ -86,7 +86,7 @@ def test_what_is_known_of_weights_travels_with_them(parser, folder):
 def test_a_prediction_has_the_classes_of_the_weights(parser):
     """The same square gives the logits of the network, in the scheme whose order it has."""
     photo = np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8)
-    result = load(parser)(photo, probabilities=True)
+    result = load(parser)(photo, probabilities=True, crop="none")
     assert result.scheme is CELEBAMASK_HQ_BISENET
     of = weights("zllrunning18")
     net = load_trained(parser).system.rgb
