@@ -17,7 +17,7 @@ import contextlib
 import itertools
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
@@ -66,11 +66,13 @@ def host_rows(count: int, host: int, hosts: int, key: str = "the batch size") ->
 _THREADS = ThreadPoolExecutor(min(machine.cores(), 32), "examples")
 
 
-def ahead(function: Callable, items: Iterable, count: int) -> Iterator:
+def ahead(
+    function: Callable, items: Iterable, count: int, threads: Executor = _THREADS
+) -> Iterator:
     """``map(function, items)`` on threads, up to `count` items ahead of what is asked for."""
     waiting: collections.deque = collections.deque()
     for item in items:
-        waiting.append(_THREADS.submit(function, item))
+        waiting.append(threads.submit(function, item))
         if len(waiting) > count:
             yield waiting.popleft().result()
     while waiting:

@@ -13,7 +13,7 @@ import zlib
 
 import numpy as np
 from jaxtyping import Bool, Shaped, UInt8, UInt16
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, features
 
 from faceparse_jax.errors import InputError
 from faceparse_jax.runtime import machine
@@ -30,6 +30,15 @@ networks also get round a picture."""
 
 # Pillow's other formats are seldom photographs, and some of them start other programs.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+
+PHONES = {".avif": "AVIF", ".heic": "HEIF", ".heif": "HEIF", ".hif": "HEIF"}
+"""Formats of phones by the suffix of files, which `to_install` may be needed for."""
+
+# What the file says that it is, in its first bytes.
+_BRANDS = {
+    "AVIF": (b"avif", b"avis"),
+    "HEIF": (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"),
+}
 UNREADABLE = (
     OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError,
     MemoryError, struct.error, zlib.error,
@@ -95,6 +104,42 @@ def check_pixels(height: int, width: int, name: str) -> None:
         )
 
 
+def to_install(form: str) -> str | None:
+    """What installs the reader of one of the formats `PHONES`; None where it is there."""
+    if form == "AVIF":
+        return None if features.check("avif") else "pip install --upgrade pillow"
+    try:
+        import pillow_heif
+    except ImportError:
+        return "pip install pillow-heif"
+    pillow_heif.register_heif_opener()
+    return None
+
+
+def lacks_reader(name: str, form: str, install: str) -> InputError:
+    """What to raise for a photograph of a phone that cannot be read here."""
+    return InputError(
+        name,
+        f"a photograph in {form}, which needs {install!r}",
+        "a format that can be read here",
+        "install that, or export the photograph as JPEG",
+    )
+
+
+def _opened(data: bytes, name: str) -> Image.Image:
+    """The picture of a file, not decoded yet.
+
+    Raises:
+        InputError: it is of a phone's format that cannot be read here.
+    """
+    box = data[8 : int.from_bytes(data[:4])] if data[4:8] == b"ftyp" else b""
+    brands = {box[at : at + 4] for at in range(0, min(len(box), 256), 4)}
+    form = next((form for form, named in _BRANDS.items() if brands & {*named}), None)
+    if form and (install := to_install(form)):
+        raise lacks_reader(name, form, install)
+    return Image.open(io.BytesIO(data), formats=(*FORMATS, form) if form else FORMATS)
+
+
 def load(data: bytes | Image.Image, name: str, low_bytes: bool = False) -> Image.Image:
     """The decoded picture of a file, or of Pillow, which decodes late.
 
@@ -107,7 +152,7 @@ def load(data: bytes | Image.Image, name: str, low_bytes: bool = False) -> Image
     try:
         image = data
         if not isinstance(data, Image.Image):
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            image = _opened(data, name)
         check_pixels(image.height, image.width, name)
         if low_bytes:
             # Read as little-endian, the "high" byte that Pillow keeps is the low one.
@@ -163,7 +208,7 @@ def turn_of(source: Source | Image.Image) -> Image.Transpose | None:
     """What turns or mirrors a picture the way its EXIF orientation asks for, if it does."""
     try:
         if not isinstance(source, Image.Image):
-            source = Image.open(io.BytesIO(contents(source)[0]), formats=FORMATS)
+            source = _opened(*contents(source))
         return _TURNS.get(source.getexif().get(ExifTags.Base.Orientation))
     except (*UNREADABLE, *_TOO_LARGE, TypeError):
         # The pixels may be there; damaged EXIF is no reason to refuse them.

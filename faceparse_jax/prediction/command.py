@@ -65,6 +65,13 @@ PREDICT = Mode(
         ),
         Flag("probabilities", bool, False, "Also write the probability of each class."),
         Flag("uncertainty", bool, False, "Also write how far the two parsers disagree."),
+        Flag(
+            "scheme",
+            str,
+            None,
+            "The answer's classes, such as lapa or helen, which the networks' must merge into.",
+        ),
+        Flag("tta", bool, False, "Average with the mirror image, in twice the time."),
         Flag("strict", bool, False, "Write nothing where any input cannot be parsed."),
     ),
     Flag(

@@ -1,24 +1,26 @@
 """Prediction from files to files, of which each is kept as soon as it is done."""
 
 import collections
+import contextlib
 import dataclasses
 import itertools
 import json
 import math
 import pathlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
+from faceparse_jax.data.batches import ahead
 from faceparse_jax.errors import InputError, few
 from faceparse_jax.prediction import results
 from faceparse_jax.prediction.crop import Crop, region_of
-from faceparse_jax.prediction.inputs import Input, Place, find_inputs, several
+from faceparse_jax.prediction.inputs import Found, Input, Place, find_inputs, several
 from faceparse_jax.prediction.items import Item
-from faceparse_jax.prediction.parser import Parser, Result
+from faceparse_jax.prediction.parser import Parser, Result, Seen
 from faceparse_jax.prediction.record import journaled, recorded
 from faceparse_jax.runtime import interrupts, machine, progress
 from faceparse_jax.runtime.lock import locked
@@ -57,6 +59,8 @@ class Settings:
     depth_missing: int | float | None = None
     uncertainty: bool = False
     crop: Crop = "auto"
+    tta: bool = False
+    scheme: str | None = None
 
 
 def predict_files(
@@ -68,6 +72,8 @@ def predict_files(
     strict: bool = False,
 ) -> dict[str, Any]:
     """Parses images, a depth map, both, or folders of them (see `inputs.find_inputs`).
+
+    Reading, the networks and writing overlap, and at most three batches are in memory at a time.
 
     For each input it writes ``{stem}_label.png`` (class ids in one grey channel, at the
     input's size), ``{stem}_colours.png`` (the same with the scheme's palette),
@@ -98,14 +104,18 @@ def predict_files(
         Unparsed: some of several inputs cannot be parsed.
         Stopped: a signal came; what is done is recorded.
     """
-    inputs = find_inputs(images, depths)
+    found = find_inputs(images, depths)
+    inputs, total = found.inputs, len(found.inputs) + len(found.unreadable)
     out = machine.expanded(out)
     places = [machine.expanded(place) for place in (*several(images), *several(depths))]
     results.check_out(out, inputs, places)
+    parser.target(settings.scheme)
     for there in sorted({(item.image is not None, item.depth is not None) for item in inputs}):
         _check_route(parser, *there, settings)
-    if strict or len(inputs) == 1:
-        _check_inputs(inputs, parser, settings)
+    if strict or total == 1:
+        _check_inputs(found, parser, settings)
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
     results.make_folder(out)
     with locked(out, "--out"):
         before = recorded(out)
@@ -116,44 +126,68 @@ def predict_files(
             if (entry := before.get(files.stem, {})).get("key") != keys[files.stem]
             or not all((out / name).exists() for name in entry["written"].values())
         ]
-        errors: list[InputError] = []
-        parsed = _parsed(todo, parser, settings, errors)
-        first = list(itertools.islice(parsed, 1))  # compiles, while there is nothing to lose
-        entries: dict[str, dict[str, Any]] = {}
-        with journaled(out) as keep:
-            each = interrupts.stoppable(itertools.chain(first, parsed))
-            for files, result in progress.bar(each, "predict", len(todo), "inputs"):
-                stem = files.stem
+        errors = list(found.unreadable)
+        answered = _answered(todo, parser, settings, errors)
+        first = list(itertools.islice(answered, 1))  # compiles, while there is nothing to lose
+        with journaled(out) as keep, _threads() as threads:
+
+            def finished(one: tuple[Input, Callable[[], Result]]) -> tuple[str, dict[str, Any]]:
+                (files, finish), stem = one, one[0].stem
+                result = finish()
                 written = results.write(out, stem, result)
-                entries[stem] = _entry(files, result, parser, written) | {"key": keys[stem]}
-                keep(stem, entries[stem])
-    _tell(out, entries, len(inputs) - len(todo), len(inputs))
+                entry = _entry(files, result, parser, written) | {"key": keys[stem]}
+                keep(stem, entry)
+                return stem, entry
+
+            each = ahead(finished, itertools.chain(first, answered), parser.batch, threads)
+            each = interrupts.stoppable(each)
+            entries = dict(progress.bar(each, "predict", len(todo), "inputs"))
+    _tell(out, entries, len(inputs) - len(todo), total)
     if errors:
-        raise Unparsed(errors, len(inputs))
+        raise Unparsed(errors, total)
     return {"predictions": before | entries}
 
 
-def _parsed(
-    todo: Sequence[Input], parser: Parser, settings: Settings, errors: list[InputError]
-) -> Iterator[tuple[Input, Result]]:
-    """Each input that can be parsed, with its result; `errors` gets those of the others."""
-    read: collections.deque[Input] = collections.deque()  # by a batch ahead of the results
+@contextlib.contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    """Threads that, however this ends, finish what they have begun and begin nothing more."""
+    threads = ThreadPoolExecutor(machine.cores(), "results")
+    try:
+        yield threads
+    finally:
+        threads.shutdown(cancel_futures=True)
 
-    def items() -> Iterator[Item]:
-        for files in todo:
-            try:
-                item = _read(files, parser, settings)
-            except InputError as error:
-                errors.append(error)
+
+def _answered(
+    todo: Sequence[Input], parser: Parser, settings: Settings, errors: list[InputError]
+) -> Iterator[tuple[Input, Callable[[], Result]]]:
+    """Each input that can be parsed, with what makes its result of the networks' answer.
+
+    Args:
+        errors: gets those of the other inputs.
+    """
+    waiting: collections.deque[Input] = collections.deque()  # by a batch ahead of the answers
+
+    def read(files: Input) -> tuple[Input, Seen | InputError]:
+        try:
+            return files, parser.seen(_read(files, parser, settings), settings.crop)
+        except InputError as error:
+            return files, error
+
+    def seen() -> Iterator[Seen]:
+        for files, one in ahead(read, todo, parser.batch):
+            if isinstance(one, InputError):
+                errors.append(one)
                 continue
-            read.append(files)
-            yield item
+            waiting.append(files)
+            yield one
 
     if todo:
         progress.compiling("the prediction")
-    asked = (settings.output, settings.probabilities, settings.uncertainty, settings.crop)
-    for result in parser.stream(items(), *asked):
-        yield read.popleft(), result
+    how = {"output": settings.output, "tta": settings.tta, "scheme": settings.scheme}
+    how |= {"probabilities": settings.probabilities, "uncertainty": settings.uncertainty}
+    for finish in parser.answers(seen(), **how):
+        yield waiting.popleft(), finish
 
 
 def _tell(
@@ -197,7 +231,7 @@ def _check_route(parser: Parser, image: bool, depth: bool, settings: Settings) -
         )
 
 
-def _check_inputs(inputs: Sequence[Input], parser: Parser, settings: Settings) -> None:
+def _check_inputs(found: Found, parser: Parser, settings: Settings) -> None:
     """Reads every input once and forgets it, so that nothing is written if one is broken."""
 
     def problem(files):
@@ -208,12 +242,14 @@ def _check_inputs(inputs: Sequence[Input], parser: Parser, settings: Settings) -
         return None
 
     with ThreadPoolExecutor(machine.cores()) as pool:
-        errors = [error for error in pool.map(problem, inputs) if error]
-    if errors and len(inputs) == 1:
+        errors = [error for error in pool.map(problem, found.inputs) if error]
+    errors += found.unreadable
+    total = len(found.inputs) + len(found.unreadable)
+    if errors and total == 1:
         raise errors[0]
     if errors:
         next_step = "mend them or move them away, or leave --strict out to parse the others"
-        raise InputError(*_broken(errors, len(inputs)), next_step)
+        raise InputError(*_broken(errors, total), next_step)
 
 
 def _key(files: Input, parser: Parser, settings: Settings) -> dict[str, Any]:
@@ -243,7 +279,8 @@ def _key(files: Input, parser: Parser, settings: Settings) -> dict[str, Any]:
 def _entry(
     files: Input, result: Result, parser: Parser, written: Mapping[str, str]
 ) -> dict[str, Any]:
-    counts = np.bincount(result.label.ravel(), minlength=parser.scheme.num_classes)
+    scheme = result.scheme
+    counts = np.bincount(result.label.ravel(), minlength=scheme.num_classes)
     height, width = result.label.shape
     return {
         "image": str(files.image) if files.image else None,
@@ -263,8 +300,8 @@ def _entry(
             for face in result.faces
         ],
         "mean_confidence": round(float(result.confidence.mean()), 4),
-        "scheme": parser.scheme.name,
-        "pixels": {n: int(c) for n, c in zip(parser.scheme.classes, counts, strict=True) if c},
+        "scheme": scheme.name,
+        "pixels": {n: int(c) for n, c in zip(scheme.classes, counts, strict=True) if c},
         "written": dict(written),
         "checkpoint": parser.record,
     }

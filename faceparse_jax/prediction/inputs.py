@@ -1,15 +1,17 @@
-"""The files to parse: photos, depth maps, or folders of them, paired by name."""
+"""The files to parse: photos, depth maps, videos, or folders with folders, paired by name."""
 
 import dataclasses
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from faceparse_jax.errors import InputError, few
+from faceparse_jax.images.read import PHONES, lacks_reader, to_install
+from faceparse_jax.prediction.record import holds_results
 from faceparse_jax.runtime import machine
 
 IMAGE_SUFFIXES = (
-    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm",
+    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", *PHONES,
 )  # fmt: skip
 DEPTH_SUFFIXES = (*IMAGE_SUFFIXES, ".npy", ".pfm", ".exr")
 
@@ -18,56 +20,82 @@ Place = pathlib.Path | str
 
 @dataclasses.dataclass(frozen=True)
 class Input:
-    """The files of one prediction; `stem` names what is written."""
+    """The files of one prediction.
+
+    Attributes:
+        stem: names what is written: the name of the image, or of the depth map without one,
+            without its suffix. It begins with the folders, below the one that was named, in which
+            the file lies, with ``/`` between them.
+    """
 
     stem: str
     image: pathlib.Path | None
     depth: pathlib.Path | None
 
 
-def find_inputs(images: Place | Sequence[Place] | None, depths: Place | None) -> list[Input]:
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What there is to parse.
+
+    Attributes:
+        unreadable: an error for each photograph of a folder whose format cannot be read here.
+        notes: what else was left out, in sentences.
+    """
+
+    inputs: list[Input]
+    unreadable: list[InputError]
+    notes: list[str]
+
+
+def find_inputs(images: Place | Sequence[Place] | None, depths: Place | None) -> Found:
     """Images, a depth map, both, or folders of them, as pairs.
 
     Two files are a pair whatever their names. In folders, or where there are several images, the
-    stem of an image (its name without suffix) is that of its depth map, with or without
-    ``_depth``; in one folder for both, depth maps are the files that end in ``_depth``. An image
-    may have no depth.
+    stem of an image is that of its depth map, with or without ``_depth``; in one folder for both,
+    depth maps are the files that end in ``_depth``. An image may have no depth.
+
+    Folders are read with all that lies below them, but for hidden files and folders, links to
+    folders, folders that a prediction wrote to, and, within the folder of the images, that of the
+    depth maps, or the other way round.
 
     Args:
         images: files and folders.
         depths: a file or a folder.
 
     Raises:
-        InputError: nothing given, a place without files, two files for one stem, a file beside a
-            folder, or depth maps without their image.
+        InputError: nothing given, a place without files, a folder that cannot be read, two files
+            for one stem, a file beside a folder, or depth maps without their image.
     """
     image_places = several(images)
     if not image_places and depths is None:
         raise InputError("input", "nothing", "images, depth maps or both", "name a file or folder")
-    image_files = [file for place in image_places for file in _files(place, IMAGE_SUFFIXES)]
-    depth_files = _files(depths, DEPTH_SUFFIXES)
-    if not image_places or depths is None:
+    image_places, depth_places = (
+        [machine.expanded(place) for place in places] for places in (image_places, several(depths))
+    )
+    found = _Search({place.resolve() for place in (*image_places, *depth_places)})
+    image_files = found.files(image_places, IMAGE_SUFFIXES)
+    depth_files = found.files(depth_places, DEPTH_SUFFIXES)
+    if not image_places or not depth_places:
         image, depth = _by_stem(image_files), _by_stem(depth_files, "_depth")
-        return [Input(s, image.get(s), depth.get(s)) for s in sorted(image | depth)]
+        return found.told([Input(s, image.get(s), depth.get(s)) for s in sorted(image | depth)])
 
-    given = few([str(place) for place in image_places])
-    *image_places, depth_place = map(machine.expanded, (*image_places, depths))
+    given, (depth_place,) = few(list(map(str, image_places))), depth_places
     if len(image_places) == 1:
         (image_place,) = image_places
         if image_place.is_dir() != depth_place.is_dir():
             raise InputError(
-                f"{given} and {depths}",
+                f"{given} and {depth_place}",
                 "a file and a folder",
                 "two files or two folders",
                 "give one file of each kind, or the folders of both",
             )
         if not image_place.is_dir():
-            return [Input(image_place.stem, image_place, depth_place)]
+            return found.told([Input(image_place.stem, image_place, depth_place)])
     if depth_place.is_dir() and depth_place.resolve() in [
         place.resolve() for place in image_places
     ]:
-        image_files = [path for path in image_files if not path.stem.endswith("_depth")]
-        depth_files = [path for path in depth_files if path.stem.endswith("_depth")]
+        image_files = {p: stem for p, stem in image_files.items() if not stem.endswith("_depth")}
+        depth_files = {p: stem for p, stem in depth_files.items() if stem.endswith("_depth")}
     image, depth = _by_stem(image_files), _by_stem(depth_files, "_depth")
     alone = [path.name for stem, path in depth.items() if stem not in image]
     if alone:
@@ -77,7 +105,7 @@ def find_inputs(images: Place | Sequence[Place] | None, depths: Place | None) ->
             "an image of the same name for every depth map",
             "add the images, move these depth maps away, or give depth alone",
         )
-    return [Input(stem, path, depth.get(stem)) for stem, path in image.items()]
+    return found.told([Input(stem, path, depth.get(stem)) for stem, path in image.items()])
 
 
 def several(places: Place | Sequence[Place] | None) -> list[Place]:
@@ -87,36 +115,116 @@ def several(places: Place | Sequence[Place] | None) -> list[Place]:
     return [places] if isinstance(places, str | os.PathLike) else list(places)
 
 
-def _files(place: Place | None, suffixes: tuple[str, ...]) -> list[pathlib.Path]:
-    if place is None:
-        return []
-    path = machine.expanded(place)
-    try:
-        there = path.exists()
-    except OSError as error:  # a name that no file can have
-        raise InputError(
-            str(path), error.strerror, "a file or a folder", "check the path"
-        ) from error
-    if not there:
-        raise InputError(str(path), "nothing", "a file or a folder", "check the path")
-    if not path.is_dir():
-        return [path]
-    found = [
-        file
-        for file in sorted(path.iterdir())
-        if file.suffix.lower() in suffixes and file.is_file() and not file.name.startswith(".")
-    ]
-    if not found:
-        raise InputError(
-            str(path), "no such file", f"files that end in {', '.join(suffixes)}", "check the path"
-        )
-    return found
+class _Search:
+    """Looks for files, and keeps in mind what it leaves out.
+
+    Args:
+        named: the places that the user named, resolved.
+    """
+
+    def __init__(self, named: Collection[pathlib.Path]):
+        self._named = named
+        self._taken: set[pathlib.Path] = set()
+        self._lacking: dict[pathlib.Path, InputError] = {}
+        self._others: dict[pathlib.Path, None] = {}
+        self._links: dict[pathlib.Path, None] = {}
+        self._results: dict[pathlib.Path, None] = {}
+
+    def files(
+        self, places: Iterable[pathlib.Path], suffixes: tuple[str, ...]
+    ) -> dict[pathlib.Path, str]:
+        """The files of places, each with its stem, as `Input` has it.
+
+        Raises:
+            InputError: a place without such files, or one that cannot be read.
+        """
+        found: dict[pathlib.Path, str] = {}
+        for place in places:
+            try:
+                there = place.exists()
+            except OSError as error:  # a name that no file can have
+                raise InputError(
+                    str(place), error.strerror, "a file or a folder", "check the path"
+                ) from error
+            if not there:
+                raise InputError(str(place), "nothing", "a file or a folder", "check the path")
+            # A folder and a file of it may both be named: the first stem counts.
+            if not place.is_dir():
+                found.setdefault(place, place.stem)
+                continue
+            below = {
+                path: path.relative_to(place).with_suffix("").as_posix()
+                for path in self._below(place, suffixes)
+            }
+            if not below:
+                for path, error in self._lacking.items():
+                    if place in path.parents:
+                        raise error
+                raise InputError(
+                    str(place),
+                    "no such file",
+                    f"files that end in {', '.join(suffixes)}",
+                    "check the path",
+                )
+            found |= {path: stem for path, stem in below.items() if path not in found}
+        self._taken |= found.keys()
+        return found
+
+    def told(self, inputs: list[Input]) -> Found:
+        """The inputs, and what was left out besides."""
+        others = [path for path in self._others if path not in self._taken]
+        notes = [
+            f"{told} ({len(paths)}): {few(list(map(str, paths)))}"
+            for told, paths in (
+                ("what is no image is left out", others),
+                ("links to folders are not followed", [*self._links]),
+                ("folders with results of a prediction are not read", [*self._results]),
+            )
+            if paths
+        ]
+        return Found(inputs, list(self._lacking.values()), notes)
+
+    def _below(self, place: pathlib.Path, suffixes: tuple[str, ...]) -> list[pathlib.Path]:
+        """The files of a folder and of those below it, sorted by their paths."""
+
+        def refuse(error: OSError):
+            raise InputError(
+                str(error.filename),
+                (error.strerror or str(error)).lower(),
+                "a folder that can be read",
+                "check its permissions, or name other folders",
+            ) from error
+
+        found = []
+        for folder, folders, names in os.walk(place, onerror=refuse):
+            here = pathlib.Path(folder)
+            folders[:] = [name for name in sorted(folders) if self._enters(here / name)]
+            for path in (here / name for name in sorted(names) if not name.startswith(".")):
+                suffix = path.suffix.lower()
+                if suffix not in suffixes:
+                    self._others[path] = None
+                elif suffix in PHONES and (install := to_install(PHONES[suffix])):
+                    self._lacking[path] = lacks_reader(str(path), PHONES[suffix], install)
+                else:
+                    found.append(path)
+        return sorted(found)
+
+    def _enters(self, folder: pathlib.Path) -> bool:
+        if folder.name.startswith("."):
+            return False
+        if folder.is_symlink():
+            self._links[folder] = None
+            return False
+        if holds_results(folder):
+            self._results[folder] = None
+            return False
+        return folder.resolve() not in self._named  # it is read for itself
 
 
-def _by_stem(files: Iterable[pathlib.Path], ending: str = "") -> dict[str, pathlib.Path]:
-    named = {}
-    for file in dict.fromkeys(files):  # a folder and a file of it may both be given
-        stem = file.stem.removesuffix(ending)
+def _by_stem(files: dict[pathlib.Path, str], ending: str = "") -> dict[str, pathlib.Path]:
+    named: dict[str, pathlib.Path] = {}
+    for file, whole in files.items():
+        stem = whole.removesuffix(ending)
         if stem in named:
             both = (named[stem], file)
             if named[stem].parent == file.parent:

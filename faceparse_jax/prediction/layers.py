@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float32, Shaped, UInt8
+from jaxtyping import Bool, Float32, Int, Shaped, UInt8
 
 from faceparse_jax.images import resize_depth, resize_image
 from faceparse_jax.images.normalise import OUTSIDE
@@ -45,9 +45,9 @@ class Whole:
         return resize_plane(self.seen(views[0]), self._shape)
 
     def probabilities(
-        self, views: Float32[np.ndarray, "1 s s k"]
+        self, views: Float32[np.ndarray, "1 s s k"], classes: Sequence[Int[np.ndarray, " _"]]
     ) -> Iterator[Float32[np.ndarray, "h w"]]:
-        return (self.plane(views[..., of]) for of in range(views.shape[-1]))
+        return (self.plane(views[..., merged].sum(-1)) for merged in classes)
 
     def translated(self, views: UInt8[np.ndarray, "1 s s"]) -> UInt8[np.ndarray, "h w"]:
         return resize_depth(self.seen(views[0]), self._shape)
@@ -124,16 +124,20 @@ class Layers:
         return plane
 
     def probabilities(
-        self, views: Float32[np.ndarray, "n s s k"]
+        self, views: Float32[np.ndarray, "n s s k"], classes: Sequence[Int[np.ndarray, " _"]]
     ) -> Iterator[Float32[np.ndarray, "h w"]]:
-        """That of each class; what belongs to no square is background."""
-        for of in range(views.shape[-1]):
-            planes = views[..., of].copy()
+        """That of each class of the answer; what belongs to no square is background.
+
+        Args:
+            classes: for each class of the answer those of the networks that merge into it.
+        """
+        for merged in classes:
+            planes = views[..., merged].sum(-1)
             # What seems to be part of a face from farther away is background.
-            planes[1::2] = 0 if self._close_only[of] else planes[1::2]
-            if of == 0:
+            planes[1::2] = views[1::2][..., merged[~self._close_only[merged]]].sum(-1)
+            if 0 in merged:
                 planes[1::2] += views[1::2][..., self._close_only].sum(-1)
-            yield self.plane(planes, 1.0 if of == 0 else 0.0)
+            yield self.plane(planes, 1.0 if 0 in merged else 0.0)
 
     def translated(self, views: UInt8[np.ndarray, "n s s"]) -> UInt8[np.ndarray, "h w"]:
         """Translated depth; pixels without depth are left out of means."""

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -23,8 +23,14 @@ from faceparse_jax.images.depth import LEVELS, Levels
 from faceparse_jax.images.draw import overlay
 from faceparse_jax.images.normalise import OUTSIDE
 from faceparse_jax.images.resize import decide
-from faceparse_jax.labels import Scheme
-from faceparse_jax.models.inference import Variables, disagreement, of_depth_parser, predict
+from faceparse_jax.labels import SCHEMES, Scheme, conversion
+from faceparse_jax.models.inference import (
+    Variables,
+    disagreement,
+    of_depth_parser,
+    predict,
+    predict_both_ways,
+)
 from faceparse_jax.models.routes import ROUTES, preferred, routes
 from faceparse_jax.models.system import System
 from faceparse_jax.prediction import items, sources
@@ -42,7 +48,7 @@ class Result:
     """The parsing of one input, at the input's size.
 
     Attributes:
-        label: class ids of the parser's scheme.
+        label: class ids of `scheme`.
         confidence: probability of the chosen class.
         depth: the translated depth that the answer rests on (0 = none, larger =
             farther); None where it rests on none.
@@ -62,7 +68,7 @@ class Result:
             Jensen-Shannon divergence of their probabilities in bits, from 0, where both say the
             same, to 1, where they have no class in common. The depth parser speaks on the depth
             map where there is one, else on translated depth. None where only one parser can
-            answer. `output` does not change it.
+            answer. `output` does not change it, and the classes are those of the networks.
     """
 
     label: UInt8[np.ndarray, "h w"]
@@ -83,8 +89,16 @@ class Result:
         return overlay(self.item.picture, self.label, self.scheme)
 
 
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """An item, and what the networks are to see of it; `Parser.seen` makes one."""
+
+    item: Item
+    of: Whole | Layers
+
+
 class Parser:
-    """Networks ready to parse; `load` makes one.
+    """Networks ready to parse; `load` makes one. Threads may share it.
 
     Args:
         system, variables, scheme: as in `trained.Trained`.
@@ -108,12 +122,16 @@ class Parser:
         self.scheme = scheme
         self.record = dict(record or {})
         self._system, self._variables = system, variables
-        self._size, self._batch, self._levels = size, batch, levels
+        self.batch = batch
+        self._size, self._levels = size, levels
 
         # What is not among `keys` is dropped before compiling, with its networks.
-        @functools.partial(jax.jit, static_argnames="keys")
-        def run(variables, batch, keys):
-            out = predict(variables, batch, system=system)
+        @functools.partial(jax.jit, static_argnames=("keys", "tta"))
+        def run(variables, batch, keys, tta=False):
+            if tta:
+                out = predict_both_ways(variables, batch, system=system, mirror=scheme.mirror)
+            else:
+                out = predict(variables, batch, system=system)
             if "uncertainty" in keys:
                 out["uncertainty"] = disagreement(out["rgb"], of_depth_parser(out, batch))
             return {key: out[key] for key in keys}
@@ -132,6 +150,8 @@ class Parser:
         depth_missing: int | float | None = None,
         uncertainty: bool = False,
         crop: str | Sequence[int | float] = "auto",
+        tta: bool = False,
+        scheme: str | None = None,
     ) -> Result | list[Result]:
         """Parses one input, a list of them, or a batch.
 
@@ -154,17 +174,21 @@ class Parser:
             crop: ``auto`` looks for faces, where there is a photograph, the networks have a parser
                 for it, and its classes have the parts of a face. ``none`` parses the whole input.
                 Four numbers, x0, y0, x1 and y1 in pixels, are the box round one face.
+            tta: whether probabilities are averaged with those of the mirror image, which takes
+                the networks twice the time. Faces are looked for without it.
+            scheme: name of the scheme whose classes results have, one that those of the networks
+                merge into (see `labels.conversion`); None for the networks' own.
 
         Returns:
             A result, or a list of them where lists or batches were given.
 
         Raises:
             InputError: files that cannot be read, arrays of another form, depth that cannot be of
-                its kind, or an output that the networks or the inputs do not allow.
+                its kind, or an output or a scheme that the networks or the inputs do not allow.
         """
         kind = {"depth_kind": depth_kind, "depth_missing": depth_missing}
         asked = {"output": output, "probabilities": probabilities, "uncertainty": uncertainty}
-        asked["crop"] = crop
+        asked |= {"crop": crop, "tta": tta, "scheme": scheme}
         images, depths = sources.several(image), sources.several(depth)
         if images is depths is None:
             (result,) = self.stream([self.item(image, depth, **kind)], **asked)
@@ -198,12 +222,58 @@ class Parser:
         probabilities: bool = False,
         uncertainty: bool = False,
         crop: str | Sequence[int | float] = "auto",
+        tta: bool = False,
+        scheme: str | None = None,
     ) -> Iterator[Result]:
         """Parses items as `__call__` does, one batch in memory at a time."""
-        crop = checked(crop)
-        for _, alike in itertools.groupby(inputs, lambda item: item.image is None):
-            while batch := list(itertools.islice(alike, self._batch)):
-                yield from self._parse(batch, output, probabilities, uncertainty, crop)
+        seen = (self.seen(item, crop) for item in inputs)
+        for finish in self.answers(seen, output, probabilities, uncertainty, tta, scheme):
+            yield finish()
+
+    def seen(self, item: Item, crop: str | Sequence[int | float] = "auto") -> Seen:
+        """What `answers` takes: an item, in which faces were looked for if need be.
+
+        Raises:
+            InputError: a crop that is none, or a box that lies outside of the item.
+        """
+        return Seen(item, self._layers(item, checked(crop)))
+
+    def answers(
+        self,
+        inputs: Iterable[Seen],
+        output: str | None = None,
+        probabilities: bool = False,
+        uncertainty: bool = False,
+        tta: bool = False,
+        scheme: str | None = None,
+    ) -> Iterator[Callable[[], Result]]:
+        """The slow half of `stream`, batch by batch: the networks have answered.
+
+        Returns:
+            For each input what makes a result of the answer on the host, in any thread.
+        """
+        target = self.target(scheme)
+        for _, alike in itertools.groupby(inputs, lambda seen: seen.item.image is None):
+            while batch := list(itertools.islice(alike, self.batch)):
+                yield from self._parse(batch, output, probabilities, uncertainty, tta, target)
+
+    def target(self, name: str | None) -> Scheme:
+        """The scheme of results: the one of this name, or the networks' own where None.
+
+        Raises:
+            InputError: there is none of this name, or the networks' classes do not merge into it.
+        """
+        if name in (None, self.scheme.name):
+            return self.scheme
+        reached = [one for one in SCHEMES if conversion.exists(self.scheme, SCHEMES[one])]
+        if name not in reached:
+            raise InputError(
+                "scheme",
+                f"{name!r}, which the networks' classes ({self.scheme.name}) do not merge into",
+                f"one of {', '.join(reached)}" if reached else "none, for these networks",
+                "leave it out to keep the networks' classes",
+            )
+        return SCHEMES[name]
 
     def route(self, image: bool, depth: bool, output: str | None = None) -> str:
         """The route of an input that has these parts: `output`, or the best one.
@@ -233,7 +303,10 @@ class Parser:
         """Whether two parsers answer for an input that has these parts."""
         return "fusion" in self._allowed(image, depth)
 
-    def _parse(self, batch, output, probabilities, uncertainty, crop) -> Iterator[Result]:
+    def _parse(
+        self, seen, output, probabilities, uncertainty, tta, target
+    ) -> Iterator[Callable[[], Result]]:
+        batch, layers = [one.item for one in seen], [one.of for one in seen]
         routes = [self.route(i.image is not None, i.depth is not None, output) for i in batch]
         sources = [_source(r, i.depth is not None) for r, i in zip(routes, batch, strict=True)]
         keys = set(routes)
@@ -248,20 +321,22 @@ class Parser:
         ]
         if any(both):
             keys.add("uncertainty")
-        layers = [self._layers(item, crop) for item in batch]
         rows = [(item, view) for item, of in zip(batch, layers, strict=True) for view in of.views()]
-        answers = self._answers(rows, keys)
+        answers = self._answers(rows, keys, tta)
         for item, of, route, source, apart in zip(
             batch, layers, routes, sources, both, strict=True
         ):
             own = [next(answers) for _ in of.views()]
             out = {key: np.stack([one[key] for one in own]) for key in own[0]}
-            yield self._result(item, of, out, route, source, probabilities, apart)
+            yield functools.partial(
+                self._result, item, of, out, route, source, probabilities, apart, target
+            )
 
-    def _result(self, item, of, out, route, source, probabilities, apart) -> Result:
+    def _result(self, item, of, out, route, source, probabilities, apart, target) -> Result:
         """From what the networks say of an item's views."""
-        classes = self.scheme.num_classes
-        planes = of.probabilities(out[route])
+        classes = target.num_classes
+        table = np.array(conversion.class_table(self.scheme, target))
+        planes = of.probabilities(out[route], [np.flatnonzero(table == c) for c in range(classes)])
         label, confidence, kept = decide(planes, item.shape, classes if probabilities else 0)
         warnings = item.warnings + of.warnings
         if "rgb" in out and item.depth_kind and route != "rgb":
@@ -273,7 +348,7 @@ class Parser:
             confidence,
             of.translated(out["translated"][..., 0]) if "translated" in source else None,
             source,
-            self.scheme,
+            target,
             item,
             item.depth_kind,
             warnings,
@@ -312,10 +387,10 @@ class Parser:
         """
         answers, first = [], 0
         while first < len(squares):
-            chunk = squares[first : first + self._batch]
-            if len(chunk) < self._batch / 2:
+            chunk = squares[first : first + self.batch]
+            if len(chunk) < self.batch / 2:
                 chunk = chunk[:1]
-            rows = 1 if len(chunk) == 1 else self._batch
+            rows = 1 if len(chunk) == 1 else self.batch
             images = np.zeros((rows, self._size, self._size, 3), np.uint8)
             images[: len(chunk)] = chunk
             out = self._run(self._variables, {"image": images}, keys=("rgb",))
@@ -323,12 +398,15 @@ class Parser:
             first += len(chunk)
         return np.concatenate([np.asarray(out)[:count] for out, count in answers])
 
-    def _answers(self, rows: Sequence[tuple[Item, View]], keys: set[str]) -> Iterator[dict]:
+    def _answers(
+        self, rows: Sequence[tuple[Item, View]], keys: set[str], tta: bool
+    ) -> Iterator[dict]:
         """What the networks say of each view, and the depth map that they saw of it."""
-        for first in range(0, len(rows), self._batch):
-            chunk = rows[first : first + self._batch]
+        for first in range(0, len(rows), self.batch):
+            chunk = rows[first : first + self.batch]
             arrays = self._arrays(chunk)
-            out = jax.device_get(self._run(self._variables, arrays, keys=tuple(sorted(keys))))
+            out = self._run(self._variables, arrays, keys=tuple(sorted(keys)), tta=tta)
+            out = jax.device_get(out)
             if "depth" in arrays:
                 out["depth map"] = arrays["depth"][..., 0]
             for row in range(len(chunk)):
@@ -339,7 +417,7 @@ class Parser:
 
         Depth has 16 bits as soon as one of the maps has.
         """
-        size, count = self._size, min(self._batch, 1 << (len(rows) - 1).bit_length())
+        size, count = self._size, min(self.batch, 1 << (len(rows) - 1).bit_length())
         arrays = {}
         if rows[0][0].image is not None:
             arrays["image"] = np.full((count, size, size, 3), OUTSIDE)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import pathlib
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
@@ -28,10 +29,30 @@ def recorded(out: pathlib.Path) -> dict[str, Any]:
     return {stem: entry for stem, entry in entries.items() if isinstance(entry, dict)}
 
 
+def is_record(path: pathlib.Path) -> bool:
+    """Whether this is the record or the journal of a prediction, and no other's file."""
+    try:
+        if path.name == JOURNAL:
+            lines = path.read_text().splitlines()
+            return not lines or json.loads(lines[0])["written_by"] == MARK
+        record = json.loads(path.read_text())
+        return record["written_by"] == MARK and isinstance(record["predictions"], dict)
+    except (OSError, ValueError, TypeError, KeyError, IndexError):
+        return False
+
+
+def holds_results(folder: pathlib.Path) -> bool:
+    """Whether a prediction wrote to a folder, also one that did not end."""
+    return any(is_record(folder / name) for name in (RECORD, JOURNAL))
+
+
 @contextlib.contextmanager
 def journaled(out: pathlib.Path) -> Iterator[Callable[[str, dict[str, Any]], None]]:
-    """Keeps a line for each entry; at the end, however it comes, the record holds them all."""
-    path = out / JOURNAL
+    """Keeps a line for each entry; at the end, however it comes, the record holds them all.
+
+    Several threads may call what it gives.
+    """
+    path, one = out / JOURNAL, threading.Lock()
     entries = recorded(out)
     header = {"written_by": MARK}
     lines = [header, *({stem: entry} for stem, entry in entries.items())]
@@ -41,9 +62,11 @@ def journaled(out: pathlib.Path) -> Iterator[Callable[[str, dict[str, Any]], Non
         with path.open("a") as file:
 
             def add(stem, entry):
-                entries[stem] = entry
-                file.write(json.dumps({stem: entry}) + "\n")
-                file.flush()
+                line = json.dumps({stem: entry}) + "\n"
+                with one:
+                    entries[stem] = entry
+                    file.write(line)
+                    file.flush()
 
             try:
                 yield add

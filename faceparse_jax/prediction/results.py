@@ -1,6 +1,5 @@
 """The files of one prediction: written whole, and never in place of another's."""
 
-import json
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from faceparse_jax.errors import InputError, few
 from faceparse_jax.images.draw import prediction_picture
 from faceparse_jax.prediction.inputs import Input
 from faceparse_jax.prediction.parser import Result
-from faceparse_jax.prediction.record import JOURNAL, MARK, RECORD, replace
+from faceparse_jax.prediction.record import JOURNAL, MARK, RECORD, is_record, replace
 
 _KINDS = (
     "label.png", "colours.png", "overlay.png", "depth.png", "faces.png", "uncertainty.png",
@@ -32,7 +31,14 @@ def check_out(out: pathlib.Path, inputs: Sequence[Input], places: Sequence[pathl
         ) from error
     if in_the_way:
         raise InputError(str(out), "a file", "a folder to write to", "choose another --out")
-    if out.resolve() in {place.resolve() for place in places}:
+    here = out.resolve()
+    files = [path for item in inputs for path in (item.image, item.depth) if path]
+    named = {place.resolve() for place in places}
+    # Of files of folders; one that is named itself may lie there.
+    read = {folder.resolve() for folder in {path.parent for path in files if path not in places}}
+    if here in named or (
+        named & {*here.parents} and any(here in (folder, *folder.parents) for folder in read)
+    ):
         raise InputError(
             str(out),
             "the folder of the inputs",
@@ -40,7 +46,8 @@ def check_out(out: pathlib.Path, inputs: Sequence[Input], places: Sequence[pathl
             f"choose another --out, such as {out / 'parsed'}",
         )
     ending = max(map(len, _KINDS)) + len("_.partial")
-    long = [item.stem for item in inputs if len(os.fsencode(item.stem)) + ending > _MAX_NAME]
+    names = [item.stem.rpartition("/")[2] for item in inputs]
+    long = [name for name in names if len(os.fsencode(name)) + ending > _MAX_NAME]
     if long:
         raise InputError(
             few(long),
@@ -48,10 +55,19 @@ def check_out(out: pathlib.Path, inputs: Sequence[Input], places: Sequence[pathl
             f"at most {_MAX_NAME - ending} bytes without the suffix",
             "rename the input",
         )
-    sources = {path.resolve() for item in inputs for path in (item.image, item.depth) if path}
+    folders = {parent for item in inputs for parent in _folders(out, item.stem)}
+    blocked = sorted(str(folder) for folder in folders if folder.exists() and not folder.is_dir())
+    if blocked:
+        raise InputError(
+            str(out),
+            f"{few(blocked)}, which is no folder",
+            "room for the folders of the results",
+            "choose another --out, or move these files away",
+        )
+    sources = {path.resolve() for path in files}
     targets = [out / f"{item.stem}_{kind}" for item in inputs for kind in _KINDS]
     lost = [
-        path.name
+        path.relative_to(out).as_posix()
         for path in (*targets, out / RECORD, out / JOURNAL)
         if path.exists() and (path.resolve() in sources or not _ours(path))
     ]
@@ -64,8 +80,13 @@ def check_out(out: pathlib.Path, inputs: Sequence[Input], places: Sequence[pathl
         )
 
 
+def _folders(out: pathlib.Path, stem: str) -> list[pathlib.Path]:
+    """The folders within that of the results in which those of a stem lie."""
+    return [out / parent for parent in pathlib.PurePosixPath(stem).parents[:-1]]
+
+
 def make_folder(out: pathlib.Path) -> None:
-    """Makes the folder of the results, where it is not there.
+    """Makes a folder for results, where it is not there.
 
     Raises:
         InputError: it cannot be made.
@@ -108,6 +129,7 @@ def write(out: pathlib.Path, stem: str, result: Result) -> dict[str, str]:
         writers["probabilities.npz"] = lambda file: np.savez_compressed(
             file, **arrays, written_by=MARK
         )
+    make_folder((out / stem).parent)
     for kind in _KINDS:
         path = out / f"{stem}_{kind}"
         if kind in writers:
@@ -126,10 +148,6 @@ def _ours(path: pathlib.Path) -> bool:
         if path.suffix == ".npz":
             with np.load(path) as arrays:
                 return str(arrays["written_by"]) == MARK
-        if path.suffix == ".jsonl":
-            lines = path.read_text().splitlines()
-            return not lines or json.loads(lines[0])["written_by"] == MARK
-        record = json.loads(path.read_text())
-        return record["written_by"] == MARK and isinstance(record["predictions"], dict)
+        return is_record(path)
     except Exception:  # whatever it is that cannot be read, it is not ours
         return False

@@ -39,7 +39,7 @@ def compiling(what: str) -> None:
     print(f"compiling {what}, which may take minutes", file=sys.stderr, flush=True)
 
 
-_PLAIN = "{desc}: {n_fmt}/{total_fmt}{unit} in {elapsed}, {remaining} left"
+_PLAIN = "{desc}: {n_fmt}/{total_fmt}{unit} in {elapsed}, {rate_noinv_fmt}, {remaining} left"
 
 
 class _Lines(io.TextIOBase):

@@ -19,7 +19,7 @@ from faceparse_jax.configs import synthetic_heads
 from faceparse_jax.errors import InputError
 from faceparse_jax.labels import CELEBAMASK_HQ
 from faceparse_jax.models.system import build
-from faceparse_jax.prediction.files import Settings, predict_files
+from faceparse_jax.prediction.files import Settings, Unparsed, predict_files
 from faceparse_jax.prediction.parser import load
 from faceparse_jax.training import optim
 from faceparse_jax.training.setup import init_state
@@ -137,6 +137,86 @@ def test_several_files_and_folders_are_parsed_and_paired(parser, photos):
     ):
         with pytest.raises(InputError, match=says):
             predict_files(parser, *wrong)
+
+
+def test_folders_are_read_with_what_lies_below_them(parser, photos, capsys):
+    images, out = photos / "images", photos / "images" / "parsed"
+    holiday = images / "holiday" / "sea"
+    holiday.mkdir(parents=True)
+    for name in ("anna.png", "._anna.png", ".hidden.png"):
+        shutil.copy(images / "0.png", holiday / name)
+    for folder in (".thumbnails", "earlier"):
+        (images / folder).mkdir()
+        shutil.copy(images / "0.png", images / folder / "x.png")
+    (images / "earlier" / "predictions.json").write_text(
+        '{"written_by": "faceparse_jax", "predictions": {}}'
+    )
+    (images / "linked").symlink_to(photos / "depths")
+    for _ in range(2):  # the second time, there are results within the inputs
+        record = predict_files(parser, images, None, out)["predictions"]
+        assert sorted(record) == ["0", "1", "2", "holiday/sea/anna"]
+    written = record["holiday/sea/anna"]["written"]
+    assert written["label"] == "holiday/sea/anna_label.png"
+    alone = np.array(Image.open(out / "0_label.png"))
+    np.testing.assert_array_equal(np.array(Image.open(out / written["label"])), alone)
+    assert sorted(path.name for path in (out / "holiday" / "sea").iterdir()) == [
+        "anna_colours.png", "anna_depth.png", "anna_label.png", "anna_overlay.png",
+    ]  # fmt: skip
+    told = capsys.readouterr().err
+    assert f"what is no image is left out (1): {images / 'notes.txt'}" in told
+    assert f"links to folders are not followed (1): {images / 'linked'}" in told
+    assert f"results of a prediction are not read (2): {images / 'earlier'}, {out}" in told
+    assert "hidden" not in told
+    assert "4 of 4 inputs were parsed before" in told
+
+
+def test_depth_is_paired_by_the_folders_within(parser, photos):
+    for folder, name in (("images", "anna.png"), ("depths", "anna_depth.png")):
+        (photos / folder / "sea").mkdir()
+        shutil.copy(photos / folder / "0.png", photos / folder / "sea" / name)
+    depths, out = photos / "depths", photos / "out"
+    record = predict_files(parser, photos / "images", depths, out)["predictions"]
+    assert {stem: one["source"] for stem, one in record.items()} == {
+        "0": "rgb+depth", "1": "rgb+depth", "2": "rgb+translated depth", "sea/anna": "rgb+depth",
+    }  # fmt: skip
+    # Depth maps that lie within the folder of the images are no images.
+    depths = depths.rename(photos / "images" / "depths")
+    assert predict_files(parser, photos / "images", depths, out)["predictions"].keys() == {*record}
+    (depths / "sea" / "anna_depth.png").rename(depths / "anna.png")
+    with pytest.raises(InputError, match=r"anna\.png without an image"):
+        predict_files(parser, photos / "images", depths, out)
+
+
+def test_a_folder_of_results_in_which_inputs_lie_is_refused(parser, photos):
+    images = photos / "images"
+    (images / "sea").mkdir()
+    shutil.copy(images / "0.png", images / "sea")
+    with pytest.raises(InputError, match="folder of the inputs"):
+        predict_files(parser, images, None, images / "sea")
+    out = photos / "out"
+    out.mkdir()
+    (out / "sea").write_text("a file")
+    with pytest.raises(InputError, match=r"out/sea, which is no folder"):
+        predict_files(parser, images, None, out)
+    assert names(out) == ["sea"]
+
+
+def test_photographs_of_phones_that_cannot_be_read_are_named(parser, photos, monkeypatch):
+    images, out = photos / "images", photos / "out"
+    (images / "anna.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(InputError, match=r"1 of 4 inputs.*anna\.heic.*pillow-heif") as error:
+        predict_files(parser, images, None, out, strict=True)
+    assert error.value.exit_status == 2
+    assert not out.exists()
+    with pytest.raises(Unparsed, match=r"1 of 4 inputs.*anna\.heic.*pillow-heif"):
+        predict_files(parser, images, None, out)
+    assert sorted(recorded(out)) == ["0", "1", "2"]
+    for photo in images.glob("*.png"):
+        photo.unlink()
+    for alone in (images / "anna.heic", images):
+        with pytest.raises(InputError, match=r"anna\.heic: .*pillow-heif.*export"):
+            predict_files(parser, alone, None, out)
 
 
 def test_an_input_whose_results_no_file_system_can_name_is_refused(parser, photos):

@@ -3,6 +3,8 @@
 import io
 import pathlib
 
+import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,8 +12,10 @@ from PIL import ExifTags, Image
 
 from faceparse_jax.errors import InputError
 from faceparse_jax.images import draw, read_image
-from faceparse_jax.labels import CELEBAMASK_HQ
+from faceparse_jax.labels import CELEBAMASK_HQ, HELEN, LAPA, conversion
 from faceparse_jax.models.inference import disagreement
+from faceparse_jax.models.system import System
+from faceparse_jax.prediction.parser import Parser
 from tests.support.known_parser import (
     CLOTH,
     COLOURS,
@@ -447,3 +451,56 @@ def test_the_same_call_twice_compiles_once():
     for _ in range(2):
         parser(image=photos, uncertainty=True)
     assert parser._run._cache_size() == 4
+
+
+def test_the_answer_comes_in_the_classes_of_another_scheme():
+    parser = make_parser("rgb")
+    # A portrait in flat colours: the hair's, the skin's, and an ear's, which LaPa has as skin.
+    label = np.zeros((32, 32), np.uint8)
+    ear = CELEBAMASK_HQ.classes.index("l_ear")
+    label[8:], label[8:, 16:], label[20:] = HAIR, SKIN, ear
+    own = parser(COLOURS[label], crop="none", probabilities=True)
+    for target in (LAPA, HELEN):
+        result = parser(COLOURS[label], crop="none", scheme=target.name, probabilities=True)
+        assert result.scheme is target
+        matrix = conversion.class_matrix(CELEBAMASK_HQ, target)
+        np.testing.assert_allclose(result.probabilities, own.probabilities @ matrix, atol=2e-3)
+        np.testing.assert_array_equal(result.label, conversion.label_map(label, own.scheme, target))
+    boxed = parser(COLOURS[label], crop=(4, 4, 28, 28), scheme="lapa", probabilities=True)
+    np.testing.assert_allclose(boxed.probabilities.sum(-1), 1, atol=2e-3)
+    inner = parser(COLOURS[label], crop=(4, 4, 28, 28))
+    table = np.array(conversion.class_table(CELEBAMASK_HQ, LAPA))
+    assert (boxed.label == table[inner.label]).mean() > 0.99
+    assert parser(COLOURS[label], scheme="celebamask_hq").scheme is CELEBAMASK_HQ
+    with pytest.raises(InputError, match=r"'ade20k', which .* one of celebamask_hq.*lapa, helen"):
+        parser(COLOURS[label], scheme="ade20k")
+
+
+def test_a_scheme_that_is_finer_is_refused():
+    parser = make_parser("rgb")
+    helen = Parser(parser._system, parser._variables, HELEN, SIZE)
+    with pytest.raises(InputError, match=r"'lapa', which .*\(helen\) do not merge into, .* helen;"):
+        helen.target("lapa")
+
+
+class LeftHalf(nn.Module):
+    """Finds the right brow in the left half, whatever is there, so that mirroring it matters."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        left = jnp.broadcast_to(jnp.arange(x.shape[2]) < x.shape[2] // 2, x.shape[:3])
+        brow = CELEBAMASK_HQ.classes.index("r_brow")
+        return (9.0 * jax.nn.one_hot(jnp.where(left, brow, 0), 19),)
+
+
+def test_the_mirror_image_is_averaged_and_sides_change_places():
+    system = System(rgb=LeftHalf())
+    parser = Parser(system, {"rgb": {}}, CELEBAMASK_HQ, SIZE)
+    photo = np.zeros((SIZE, SIZE, 3), np.uint8)
+    once = parser(photo, crop="none", probabilities=True).probabilities.astype(np.float32)
+    both = parser(photo, crop="none", probabilities=True, tta=True).probabilities
+    mirrored = once[:, ::-1][..., list(CELEBAMASK_HQ.mirror)]
+    np.testing.assert_allclose(both, (once + mirrored) / 2, atol=1e-3)
+    left, right = (CELEBAMASK_HQ.classes.index(name) for name in ("l_brow", "r_brow"))
+    assert both[0, 0, right] > 0.49
+    assert both[0, -1, left] > 0.49
