@@ -143,16 +143,17 @@ OF_DATA = ["tfds_builders/**/*.py", "faceparse_jax/data/tfds_*.py"]
 OF_STUDIES = ["faceparse_jax/studies/*.py"]
 OF_BUCKETS = ["faceparse_jax/runtime/places.py"]
 OF_EXPORT = ["faceparse_jax/export/formats.py"]
+OF_VIDEOS = ["faceparse_jax/prediction/video.py"]
 OF_DEPTH = ["faceparse_jax/data/make_depth.py", "faceparse_jax/data/face_mesh.py"]
 
 # Where it is missing, the error of the one kind of file that needs it says what to install.
-OPTIONAL = {"OpenEXR"}
+OPTIONAL = {"OpenEXR", "pillow_heif"}
 
 
 def test_every_module_comes_with_the_package_or_with_the_extra_of_its_place():
     special = {
         path
-        for pattern in OF_DATA + OF_STUDIES + OF_BUCKETS + OF_EXPORT + OF_DEPTH
+        for pattern in OF_DATA + OF_STUDIES + OF_BUCKETS + OF_EXPORT + OF_VIDEOS + OF_DEPTH
         for path in ROOT.glob(pattern)
     }
     others = [path for path in ROOT.glob("faceparse_jax/**/*.py") if path not in special]
@@ -162,6 +163,7 @@ def test_every_module_comes_with_the_package_or_with_the_extra_of_its_place():
         "study": OF_STUDIES,
         "bucket": OF_BUCKETS,
         "export": OF_EXPORT,
+        "video": OF_VIDEOS,
     }.items():
         missing = imported(*patterns) - modules("") - modules(extra) - OPTIONAL
         assert not missing, f"the extra {extra!r} brings no {', '.join(sorted(missing))}"
@@ -177,6 +179,7 @@ def test_nothing_is_asked_for_that_nothing_imports():
     assert modules("study") <= imported(*OF_STUDIES)
     assert modules("bucket") <= imported(*OF_BUCKETS)
     assert modules("export") <= imported(*OF_EXPORT)
+    assert modules("video") <= imported(*OF_VIDEOS)
 
 
 def test_the_exact_versions_lie_in_the_ranges():

@@ -3,20 +3,21 @@
 import collections
 import contextlib
 import dataclasses
+import functools
 import itertools
 import json
 import math
 import pathlib
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import numpy as np
 
 from faceparse_jax.data.batches import ahead
 from faceparse_jax.errors import InputError, few
-from faceparse_jax.prediction import results
+from faceparse_jax.prediction import results, video
 from faceparse_jax.prediction.crop import Crop, region_of
 from faceparse_jax.prediction.inputs import Found, Input, Place, find_inputs, several
 from faceparse_jax.prediction.items import Item
@@ -26,6 +27,7 @@ from faceparse_jax.runtime import interrupts, machine, progress
 from faceparse_jax.runtime.lock import locked
 from faceparse_jax.runtime.provenance import code_version
 
+X = TypeVar("X")
 _SHOWN = 20
 
 
@@ -88,8 +90,11 @@ def predict_files(
     call wrote for the same stem is replaced, or removed where this prediction has none of it;
     any other file in the way is an error.
 
+    A video gives ``{stem}_labels.mkv``, ``{stem}_overlay.mp4`` and ``{stem}_areas.csv`` instead
+    (see `video.Writer`).
+
     Args:
-        images: files and folders.
+        images: files and folders; videos only where they are named themselves.
         depths: a file or a folder.
         out: folder to write to; made if need be.
         strict: read every input first, and write nothing where one cannot be parsed; so it is
@@ -100,7 +105,8 @@ def predict_files(
 
     Raises:
         InputError: inputs that are missing or unpaired, files in the way, another process that
-            writes to `out`, or, strictly, inputs that cannot be parsed.
+            writes to `out`, results that a video does not have, nothing that reads videos, or,
+            strictly, inputs that cannot be parsed.
         Unparsed: some of several inputs cannot be parsed.
         Stopped: a signal came; what is done is recorded.
     """
@@ -112,6 +118,9 @@ def predict_files(
     parser.target(settings.scheme)
     for there in sorted({(item.image is not None, item.depth is not None) for item in inputs}):
         _check_route(parser, *there, settings)
+    clips = [str(files.image) for files in inputs if files.is_video]
+    if clips:
+        _check_videos(clips, settings)
     if strict or total == 1:
         _check_inputs(found, parser, settings)
     for note in found.notes:
@@ -127,7 +136,12 @@ def predict_files(
             or not all((out / name).exists() for name in entry["written"].values())
         ]
         errors = list(found.unreadable)
-        answered = _answered(todo, parser, settings, errors)
+        clips = [files for files in todo if files.is_video]
+        todo = [files for files in todo if not files.is_video]
+        if todo or clips:
+            progress.compiling("the prediction")
+        read = functools.partial(_read, parser=parser, settings=settings)
+        answered = _answered(todo, read, parser, settings, errors)
         first = list(itertools.islice(answered, 1))  # compiles, while there is nothing to lose
         with journaled(out) as keep, _threads() as threads:
 
@@ -142,7 +156,16 @@ def predict_files(
             each = ahead(finished, itertools.chain(first, answered), parser.batch, threads)
             each = interrupts.stoppable(each)
             entries = dict(progress.bar(each, "predict", len(todo), "inputs"))
-    _tell(out, entries, len(inputs) - len(todo), total)
+            for files in clips:
+                stem = files.stem
+                try:
+                    entry = _parse_video(files, parser, settings, out, threads)
+                except video.Unreadable as error:
+                    errors.append(error)
+                    continue
+                entries[stem] = entry | {"key": keys[stem]}
+                keep(stem, entries[stem])
+    _tell(out, entries, len(inputs) - len(todo) - len(clips), total)
     if errors:
         raise Unparsed(errors, total)
     return {"predictions": before | entries}
@@ -158,32 +181,85 @@ def _threads() -> Iterator[ThreadPoolExecutor]:
         threads.shutdown(cancel_futures=True)
 
 
+def _parse_video(
+    files: Input, parser: Parser, settings: Settings, out: pathlib.Path, threads: Executor
+) -> dict[str, Any]:
+    """Writes the files of a video, in one pass, and returns what the record holds of it.
+
+    Raises:
+        video.Unreadable: the video cannot be read to its end; nothing is written.
+        InputError: the files cannot be written.
+        Stopped: a signal came; nothing is written.
+    """
+    errors: list[InputError] = []
+
+    def finished(one: tuple[video.Frame, Callable[[], Result]]):
+        result = one[1]()
+        return one[0].ticks, result, result.overlay()
+
+    with (
+        video.opened(files.image) as clip,
+        video.Writer(out / files.stem, clip, parser.target(settings.scheme)) as writer,
+    ):
+        answered = _answered(clip, lambda f: Item(f.image, None), parser, settings, errors)
+        each = interrupts.stoppable(ahead(finished, answered, parser.batch, threads))
+        warned: collections.Counter[str] = collections.Counter()
+        for ticks, result, shown in progress.bar(each, files.stem, clip.frames, "frames"):
+            writer.add(ticks, result.label, shown)
+            warned.update(result.warnings)
+        if errors:
+            raise errors[0]
+        paths = writer.finish()
+    warnings = [f"{told} ({count} of {writer.frames} frames)" for told, count in warned.items()]
+    if clip.frames and clip.frames > writer.frames:
+        warnings.append(
+            f"the file says that it has {clip.frames} frames, of which {writer.frames} are there"
+        )
+    height, width = writer.shape
+    scheme = result.scheme
+    return {
+        "image": str(files.image),
+        "frames": writer.frames,
+        "height": height,
+        "width": width,
+        "source": result.source,
+        "warnings": warnings,
+        "scheme": scheme.name,
+        "pixels": {n: int(c) for n, c in zip(scheme.classes, writer.pixels, strict=True) if c},
+        "written": {path.stem.rpartition("_")[2]: path.name for path in paths},
+        "checkpoint": parser.record,
+    }
+
+
 def _answered(
-    todo: Sequence[Input], parser: Parser, settings: Settings, errors: list[InputError]
-) -> Iterator[tuple[Input, Callable[[], Result]]]:
+    todo: Iterable[X],
+    read: Callable[[X], Item],
+    parser: Parser,
+    settings: Settings,
+    errors: list[InputError],
+) -> Iterator[tuple[X, Callable[[], Result]]]:
     """Each input that can be parsed, with what makes its result of the networks' answer.
 
     Args:
+        read: gives an item, or raises InputError.
         errors: gets those of the other inputs.
     """
-    waiting: collections.deque[Input] = collections.deque()  # by a batch ahead of the answers
+    waiting: collections.deque[X] = collections.deque()  # by a batch ahead of the answers
 
-    def read(files: Input) -> tuple[Input, Seen | InputError]:
+    def look(one: X) -> tuple[X, Seen | InputError]:
         try:
-            return files, parser.seen(_read(files, parser, settings), settings.crop)
+            return one, parser.seen(read(one), settings.crop)
         except InputError as error:
-            return files, error
+            return one, error
 
     def seen() -> Iterator[Seen]:
-        for files, one in ahead(read, todo, parser.batch):
-            if isinstance(one, InputError):
-                errors.append(one)
+        for one, found in ahead(look, todo, parser.batch):
+            if isinstance(found, InputError):
+                errors.append(found)
                 continue
-            waiting.append(files)
-            yield one
+            waiting.append(one)
+            yield found
 
-    if todo:
-        progress.compiling("the prediction")
     how = {"output": settings.output, "tta": settings.tta, "scheme": settings.scheme}
     how |= {"probabilities": settings.probabilities, "uncertainty": settings.uncertainty}
     for finish in parser.answers(seen(), **how):
@@ -211,7 +287,8 @@ def _tell(
 
 def _read(files: Input, parser: Parser, settings: Settings) -> Item:
     kind = {"depth_kind": settings.depth_kind, "depth_missing": settings.depth_missing}
-    item = parser.item(files.image, files.depth, **kind)
+    image = video.first_image(files.image) if files.is_video else files.image
+    item = parser.item(image, files.depth, **kind)
     _check_route(parser, item.image is not None, item.depth is not None, settings)
     if not isinstance(settings.crop, str):
         region_of(settings.crop, item.shape, str(files.image or files.depth))
@@ -229,6 +306,19 @@ def _check_route(parser: Parser, image: bool, depth: bool, settings: Settings) -
             "inputs for which both parsers answer",
             "leave --uncertainty out, or give image and depth map to networks with both parsers",
         )
+
+
+def _check_videos(clips: Sequence[str], settings: Settings) -> None:
+    """Refuses what is not written of a video, before anything is parsed."""
+    for name in ("probabilities", "uncertainty"):
+        if getattr(settings, name):
+            raise InputError(
+                f"--{name}",
+                f"a video ({few(clips)})",
+                "photographs or depth maps",
+                f"leave --{name} out, or parse the frames that matter as photographs",
+            )
+    video.check_reader(clips[0])
 
 
 def _check_inputs(found: Found, parser: Parser, settings: Settings) -> None:

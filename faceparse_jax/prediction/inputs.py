@@ -14,6 +14,7 @@ IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm", *PHONES,
 )  # fmt: skip
 DEPTH_SUFFIXES = (*IMAGE_SUFFIXES, ".npy", ".pfm", ".exr")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv")
 
 Place = pathlib.Path | str
 
@@ -31,6 +32,11 @@ class Input:
     stem: str
     image: pathlib.Path | None
     depth: pathlib.Path | None
+
+    @property
+    def is_video(self) -> bool:
+        """Whether the image is a video, by its suffix."""
+        return self.image is not None and _is_video(self.image)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +60,8 @@ def find_inputs(images: Place | Sequence[Place] | None, depths: Place | None) ->
     stem of an image is that of its depth map, with or without ``_depth``; in one folder for both,
     depth maps are the files that end in ``_depth``. An image may have no depth.
 
+    An image that is named itself may be a video, which has no depth.
+
     Folders are read with all that lies below them, but for hidden files and folders, links to
     folders, folders that a prediction wrote to, and, within the folder of the images, that of the
     depth maps, or the other way round.
@@ -64,7 +72,8 @@ def find_inputs(images: Place | Sequence[Place] | None, depths: Place | None) ->
 
     Raises:
         InputError: nothing given, a place without files, a folder that cannot be read, two files
-            for one stem, a file beside a folder, or depth maps without their image.
+            for one stem, a file beside a folder, depth maps without their image, or depth beside
+            a video.
     """
     image_places = several(images)
     if not image_places and depths is None:
@@ -72,6 +81,14 @@ def find_inputs(images: Place | Sequence[Place] | None, depths: Place | None) ->
     image_places, depth_places = (
         [machine.expanded(place) for place in places] for places in (image_places, several(depths))
     )
+    clips = [str(place) for place in image_places if _is_video(place) and not place.is_dir()]
+    if clips and depth_places:
+        raise InputError(
+            str(depths),
+            f"depth beside a video ({few(clips)})",
+            "photographs, to which depth maps belong",
+            "leave --depth out, or give the video by itself",
+        )
     found = _Search({place.resolve() for place in (*image_places, *depth_places)})
     image_files = found.files(image_places, IMAGE_SUFFIXES)
     depth_files = found.files(depth_places, DEPTH_SUFFIXES)
@@ -173,10 +190,13 @@ class _Search:
     def told(self, inputs: list[Input]) -> Found:
         """The inputs, and what was left out besides."""
         others = [path for path in self._others if path not in self._taken]
+        clips = [path for path in others if _is_video(path)]
+        others = [path for path in others if path not in clips]
         notes = [
             f"{told} ({len(paths)}): {few(list(map(str, paths)))}"
             for told, paths in (
                 ("what is no image is left out", others),
+                ("videos are parsed where --image names each, and are left out", clips),
                 ("links to folders are not followed", [*self._links]),
                 ("folders with results of a prediction are not read", [*self._results]),
             )
@@ -219,6 +239,10 @@ class _Search:
             self._results[folder] = None
             return False
         return folder.resolve() not in self._named  # it is read for itself
+
+
+def _is_video(path: pathlib.Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def _by_stem(files: dict[pathlib.Path, str], ending: str = "") -> dict[str, pathlib.Path]:

@@ -41,6 +41,14 @@ def is_record(path: pathlib.Path) -> bool:
         return False
 
 
+def written(out: pathlib.Path) -> set[str]:
+    """The files that the record names; none where the record is another's."""
+    if not all(is_record(out / name) for name in (RECORD, JOURNAL) if (out / name).exists()):
+        return set()
+    entries = recorded(out).values()
+    return {name for entry in entries for name in entry.get("written", {}).values()}
+
+
 def holds_results(folder: pathlib.Path) -> bool:
     """Whether a prediction wrote to a folder, also one that did not end."""
     return any(is_record(folder / name) for name in (RECORD, JOURNAL))

@@ -10,9 +10,10 @@ from PIL import Image, PngImagePlugin
 
 from faceparse_jax.errors import InputError, few
 from faceparse_jax.images.draw import prediction_picture
+from faceparse_jax.prediction import video
 from faceparse_jax.prediction.inputs import Input
 from faceparse_jax.prediction.parser import Result
-from faceparse_jax.prediction.record import JOURNAL, MARK, RECORD, is_record, replace
+from faceparse_jax.prediction.record import JOURNAL, MARK, RECORD, is_record, replace, written
 
 _KINDS = (
     "label.png", "colours.png", "overlay.png", "depth.png", "faces.png", "uncertainty.png",
@@ -65,11 +66,21 @@ def check_out(out: pathlib.Path, inputs: Sequence[Input], places: Sequence[pathl
             "choose another --out, or move these files away",
         )
     sources = {path.resolve() for path in files}
-    targets = [out / f"{item.stem}_{kind}" for item in inputs for kind in _KINDS]
+    targets = [
+        out / f"{item.stem}_{kind}"
+        for item in inputs
+        for kind in (video.KINDS if item.is_video else _KINDS)
+    ]
+    # Videos and tables do not tell who wrote them, but the record does.
+    own = written(out)
     lost = [
         path.relative_to(out).as_posix()
         for path in (*targets, out / RECORD, out / JOURNAL)
-        if path.exists() and (path.resolve() in sources or not _ours(path))
+        if path.exists()
+        and (
+            path.resolve() in sources
+            or not (path.relative_to(out).as_posix() in own or _ours(path))
+        )
     ]
     if lost:
         raise InputError(

@@ -17,11 +17,12 @@ def seconds() -> float:
     return _ON_TERMINAL if sys.stderr.isatty() else _ELSEWHERE
 
 
-def bar(items: Iterable[Item], what: str, total: int, unit: str) -> Iterator[Item]:
+def bar(items: Iterable[Item], what: str, total: int | None, unit: str) -> Iterator[Item]:
     """Passes on what comes, and says how much of it came; of what is short, on a terminal alone.
 
     Args:
         what: what is done, before the numbers.
+        total: how many will come; None where nobody knows.
         unit: what is counted, in the plural.
     """
     apart = seconds()
