@@ -211,10 +211,7 @@ def _parse_video(
             raise errors[0]
         paths = writer.finish()
     warnings = [f"{told} ({count} of {writer.frames} frames)" for told, count in warned.items()]
-    if clip.frames and clip.frames > writer.frames:
-        warnings.append(
-            f"the file says that it has {clip.frames} frames, of which {writer.frames} are there"
-        )
+    warnings += clip.doubts(writer.frames, ticks)
     height, width = writer.shape
     scheme = result.scheme
     return {

@@ -177,9 +177,10 @@ class _Search:
                 for path, error in self._lacking.items():
                     if place in path.parents:
                         raise error
+                clips = any(_is_video(path) for path in self._others if place in path.parents)
                 raise InputError(
                     str(place),
-                    "no such file",
+                    "no such file" + ", but videos, which --image must name one by one" * clips,
                     f"files that end in {', '.join(suffixes)}",
                     "check the path",
                 )

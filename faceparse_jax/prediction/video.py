@@ -41,6 +41,7 @@ class Video:
 
     Attributes:
         frames: how many the file says that it has; None where it does not.
+        seconds: how long the file says that it lasts; None where it does not.
         unit: of time, in seconds.
         rate: frames a second, on average.
     """
@@ -50,6 +51,7 @@ class Video:
         (self._stream, *_) = container.streams.video
         self._stream.thread_type = "AUTO"
         self.frames = self._stream.frames or None
+        self.seconds = container.duration and container.duration / 1e6
         self.unit: fractions.Fraction = self._stream.time_base
         self.rate: fractions.Fraction = self._stream.average_rate or fractions.Fraction(25)
         self.aspect: fractions.Fraction | None = self._stream.sample_aspect_ratio
@@ -89,6 +91,19 @@ class Video:
             raise _damaged(self._path, f"damage after {number} frames", error) from error
         if not number:
             raise _damaged(self._path, "no frame that can be decoded")
+
+    def doubts(self, frames: int, ticks: int) -> list[str]:
+        """What is doubtful where so many frames were read, of which the last has these ticks.
+
+        FFmpeg takes many a cut or damaged file for one that ends there.
+        """
+        ends = float(ticks * self.unit + 1 / self.rate)
+        if frames >= 0.95 * (self.frames or 0) and ends >= 0.95 * (self.seconds or 0):
+            return []
+        return [
+            f"its frames end after {ends:.1f} s, before the end that the file tells of, so that "
+            "it may be cut or damaged"
+        ]
 
 
 def check_reader(name: str) -> None:

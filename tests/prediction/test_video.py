@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from faceparse_jax.errors import InputError, Stopped
-from faceparse_jax.labels import CELEBAMASK_HQ, LAPA, conversion
+from faceparse_jax.labels import CELEBAMASK_HQ
 from faceparse_jax.prediction import video
 from faceparse_jax.prediction.files import Settings, Unparsed, predict_files
 from faceparse_jax.runtime import interrupts
@@ -23,9 +23,9 @@ WHOLE = Settings(crop="none")
 WRITTEN = ["clip_areas.csv", "clip_labels.mkv", "clip_overlay.mp4", "predictions.json"]
 
 
-def write_clip(path, pictures, ticks=None, rate=25):
+def write_clip(path, pictures, ticks=None, rate=25, **options):
     """Pictures as a video without loss, each at a hundredth of a second of its own."""
-    with av.open(str(path), "w") as file:
+    with av.open(str(path), "w", options=options) as file:
         stream = file.add_stream("libx264rgb", rate=rate, options={"crf": "0"})
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = "rgb24"
@@ -134,8 +134,8 @@ def test_a_video_is_parsed_once_and_again_where_it_changed(parser, clip, tmp_pat
     assert recorded(out)["clip"]["scheme"] == "lapa"
     labels, _ = decoded(out / "clip_labels.mkv", "gray")
     pictures, _ = decoded(clip, "rgb24")
-    own = parser(pictures[0], crop="none").label
-    np.testing.assert_array_equal(labels[0], conversion.label_map(own, CELEBAMASK_HQ, LAPA))
+    expected = parser(pictures[0], crop="none", scheme="lapa").label
+    np.testing.assert_array_equal(labels[0], expected)
     (out / "predictions.json").unlink()
     with pytest.raises(InputError, match=r"clip_labels\.mkv, .*not written by a prediction"):
         predict_files(parser, clip, None, out, WHOLE)
@@ -146,6 +146,26 @@ def test_a_frame_without_a_face_is_counted(parser, clip, tmp_path):
     (warning,) = recorded(tmp_path / "out")["clip"]["warnings"]
     assert warning.startswith("no face was found")
     assert warning.endswith("(10 of 10 frames)")
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv"])
+def test_a_video_that_is_cut_is_parsed_as_far_as_it_goes_with_a_warning(parser, tmp_path, name):
+    """MP4 with its index at the start, and Matroska; FFmpeg tells of no damage there."""
+    clip, out = tmp_path / name, tmp_path / "out"
+    pictures = np.random.default_rng(0).integers(0, 255, (20, 64, 64, 3), np.uint8)
+    write_clip(clip, pictures, movflags="faststart")
+    predict_files(parser, clip, None, out, WHOLE)
+    assert recorded(out)["clip"]["warnings"] == []
+    data = clip.read_bytes()
+    clip.write_bytes(data[: len(data) // 2])
+    predict_files(parser, clip, None, out, WHOLE)
+    entry = recorded(out)["clip"]
+    assert 0 < entry["frames"] < 15
+    assert len(decoded(out / "clip_labels.mkv", "gray")[0]) == entry["frames"]
+    assert entry["warnings"] == [
+        f"its frames end after {entry['frames'] * 0.04:.1f} s, before the end that the file tells "
+        "of, so that it may be cut or damaged"
+    ]
 
 
 @pytest.mark.parametrize("ending", ["a stop", "a full disk", "damage"])
@@ -209,7 +229,9 @@ def test_bad_videos_and_wishes_are_one_sentence(parser, clip, tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     shutil.copy(clip, folder)
-    with pytest.raises(InputError, match=r"no such file, expected files that end in \.jpg"):
+    with pytest.raises(
+        InputError, match=r"no such file, but videos.*, expected files that end in \.jpg"
+    ):
         predict_files(parser, folder, None, out)
 
 

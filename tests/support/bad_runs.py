@@ -15,6 +15,7 @@ HEADS = "--config=configs/synthetic_heads.py"
 PHOTO = encode(np.zeros((40, 50, 3), np.uint8))
 METRES = np.linspace(0.5, 0.7, 40 * 50, dtype=np.float32).reshape(40, 50)
 RELIEF = (500 * (METRES - 0.4)).astype(np.uint8)
+HEIF = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 DEPTH = encode(np.full((40, 50), 90, np.uint8))
 
 
@@ -406,6 +407,38 @@ CASES = [
              "--scores={folder}/scores.json", out="a.stablehlo"),
     _bucket("a program onto it", "gcloud storage cp", MAIN, "--mode=export", "--workdir={run}",
             "--format=onnx", "--out=gs://faces/a.onnx"),
+    _predict("results among the inputs", "the folder of the inputs", "--image={folder}",
+             make=files(a_png=PHOTO, out__sea__b_png=PHOTO)),
+    _predict("a file where a folder of results goes", "out/sea, which is no folder",
+             "--image={folder}/in", make=files(in__sea__a_png=PHOTO, out__sea="x")),
+    _predict("two photographs of one stem further down", "one file for 'sea/a'",
+             "--image={folder}/in", make=files(in__sea__a_png=PHOTO, in__sea__a_ppm=PHOTO)),
+    _predict("depth in another folder than its photograph", "a.png without an image",
+             "--image={folder}/in", "--depth={folder}/depth",
+             make=files(in__sea__a_png=PHOTO, depth__a_png=DEPTH)),
+    _predict("a broken photograph further down, strictly", "1 of 2 inputs", "--image={folder}/in",
+             "--strict", make=files(in__a_png=PHOTO, in__sea__b_png=PHOTO[:60])),
+    _predict("half of a phone's photograph", "a.heic", "--image={folder}/a.heic",
+             make=files(a_heic=HEIF)),
+    _predict("a folder of half phone's photographs", "a.heic", "--image={folder}/in",
+             make=files(in__sea__a_heic=HEIF)),
+    _predict("half of a photograph in AVIF", "a.avif", "--image={folder}/a.avif",
+             make=files(a_avif=HEIF.replace(b"heic", b"avif"))),
+    _predict("no such scheme", "one of celebamask_hq", "--image={folder}/a.png", "--scheme=lappa",
+             make=files(a_png=PHOTO)),
+    _predict("words for a video", "a.mp4", "--image={folder}/a.mp4", make=files(a_mp4="x")),
+    _predict("a folder of videos", "must name one by one", "--image={folder}/in",
+             make=files(in__a_mp4="x")),
+    _predict("depth beside a video", "leave --depth out", "--image={folder}/a.mp4",
+             "--depth={folder}/a.png", make=files(a_mp4="x", a_png=DEPTH)),
+    _predict("probabilities of a video", "--probabilities: found a video",
+             "--image={folder}/a.mp4", "--probabilities", make=files(a_mp4="x")),
+    _predict("uncertainty of a video", "--uncertainty: found",
+             "--image={folder}/a.mp4", "--uncertainty", make=files(a_mp4="x")),
+    _predict("someone's table where that of a video goes", "a_areas.csv", "--image={folder}/a.mp4",
+             make=files(a_mp4="x", **{"out__a~areas_csv": "1,2"})),
+    _predict("a photograph and a video of one stem", "one file for 'a'", "--image",
+             "{folder}/a.png", "{folder}/a.mp4", make=files(a_png=PHOTO, a_mp4="x")),
     _bucket("no folder of it", "gs://BUCKET/FOLDER", MAIN, "--workdir=gs://faces", HEADS),
     _bucket("its name alone missing", "gs://BUCKET/FOLDER", MAIN, "--workdir=gs://", HEADS),
     _bucket("decoded arrays of it", "gcloud storage cp", MAIN, "--workdir={folder}/run", HEADS,
