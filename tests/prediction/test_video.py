@@ -229,9 +229,7 @@ def test_bad_videos_and_wishes_are_one_sentence(parser, clip, tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     shutil.copy(clip, folder)
-    with pytest.raises(
-        InputError, match=r"no such file, but videos.*, expected files that end in \.jpg"
-    ):
+    with pytest.raises(InputError, match=r"no such file, but videos.* that end in \.jpg"):
         predict_files(parser, folder, None, out)
 
 
