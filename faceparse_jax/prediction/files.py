@@ -82,8 +82,7 @@ def predict_files(
     ``{stem}_overlay.png`` (with a legend), ``{stem}_depth.png`` where depth was translated,
     ``{stem}_faces.png`` (the face that a pixel belongs to, from 1 on) where there are several, and
     on demand ``{stem}_uncertainty.png`` (grey, 255 = 1) and ``{stem}_probabilities.npz`` (float16
-    [h w k]). ``predictions.json`` records them,
-    with those of earlier calls.
+    [h w k]). ``predictions.json`` records them, with those of earlier calls.
 
     No file is ever half written. An input is recorded as soon as its files are written, and a
     later call with the same settings and networks leaves out what is recorded. What an earlier
@@ -97,8 +96,8 @@ def predict_files(
         images: files and folders; videos only where they are named themselves.
         depths: a file or a folder.
         out: folder to write to; made if need be.
-        strict: read every input first, and write nothing where one cannot be parsed; so it is
-            with one input anyway.
+        strict: read every input first, of videos the first frame, and write nothing where one
+            cannot be parsed; so it is with one input anyway.
 
     Returns:
         What ``predictions.json`` holds.
@@ -160,7 +159,9 @@ def predict_files(
                 stem = files.stem
                 try:
                     entry = _parse_video(files, parser, settings, out, threads)
-                except video.Unreadable as error:
+                except video.Unwritable:
+                    raise
+                except InputError as error:
                     errors.append(error)
                     continue
                 entries[stem] = entry | {"key": keys[stem]}
@@ -187,29 +188,31 @@ def _parse_video(
     """Writes the files of a video, in one pass, and returns what the record holds of it.
 
     Raises:
-        video.Unreadable: the video cannot be read to its end; nothing is written.
-        InputError: the files cannot be written.
+        video.Unwritable: its files cannot be written; nothing is left of them.
+        InputError: the video cannot be parsed to its end; nothing is written.
         Stopped: a signal came; nothing is written.
     """
-    errors: list[InputError] = []
+
+    def read(frame: video.Frame) -> Item:
+        item = Item(frame.image, None)
+        _check_crop(item, settings, str(files.image))
+        return item
 
     def finished(one: tuple[video.Frame, Callable[[], Result]]):
         result = one[1]()
         return one[0].ticks, result, result.overlay()
 
-    with (
-        video.opened(files.image) as clip,
-        video.Writer(out / files.stem, clip, parser.target(settings.scheme)) as writer,
-    ):
-        answered = _answered(clip, lambda f: Item(f.image, None), parser, settings, errors)
-        each = interrupts.stoppable(ahead(finished, answered, parser.batch, threads))
-        warned: collections.Counter[str] = collections.Counter()
-        for ticks, result, shown in progress.bar(each, files.stem, clip.frames, "frames"):
-            writer.add(ticks, result.label, shown)
-            warned.update(result.warnings)
-        if errors:
-            raise errors[0]
-        paths = writer.finish()
+    warned: collections.Counter[str] = collections.Counter()
+    with video.opened(files.image) as clip:
+        answered = _answered(clip, read, parser, settings)
+        first = list(itertools.islice(answered, 1))  # compiles, if no photograph did
+        with video.Writer(out / files.stem, clip, parser.target(settings.scheme)) as writer:
+            each = ahead(finished, itertools.chain(first, answered), parser.batch, threads)
+            each = interrupts.stoppable(each)
+            for ticks, result, shown in progress.bar(each, files.stem, clip.frames, "frames"):
+                writer.add(ticks, result.label, shown)
+                warned.update(result.warnings)
+            paths = writer.finish()
     warnings = [f"{told} ({count} of {writer.frames} frames)" for told, count in warned.items()]
     warnings += clip.doubts(writer.frames, ticks)
     height, width = writer.shape
@@ -233,13 +236,13 @@ def _answered(
     read: Callable[[X], Item],
     parser: Parser,
     settings: Settings,
-    errors: list[InputError],
+    errors: list[InputError] | None = None,
 ) -> Iterator[tuple[X, Callable[[], Result]]]:
     """Each input that can be parsed, with what makes its result of the networks' answer.
 
     Args:
         read: gives an item, or raises InputError.
-        errors: gets those of the other inputs.
+        errors: gets those of the other inputs; None where the first of them ends it all.
     """
     waiting: collections.deque[X] = collections.deque()  # by a batch ahead of the answers
 
@@ -252,6 +255,8 @@ def _answered(
     def seen() -> Iterator[Seen]:
         for one, found in ahead(look, todo, parser.batch):
             if isinstance(found, InputError):
+                if errors is None:
+                    raise found
                 errors.append(found)
                 continue
             waiting.append(one)
@@ -287,9 +292,14 @@ def _read(files: Input, parser: Parser, settings: Settings) -> Item:
     image = video.first_image(files.image) if files.is_video else files.image
     item = parser.item(image, files.depth, **kind)
     _check_route(parser, item.image is not None, item.depth is not None, settings)
-    if not isinstance(settings.crop, str):
-        region_of(settings.crop, item.shape, str(files.image or files.depth))
+    _check_crop(item, settings, str(files.image or files.depth))
     return item
+
+
+def _check_crop(item: Item, settings: Settings, name: str) -> None:
+    """Raises InputError for a box that lies outside of an input; `name` is what it calls it."""
+    if not isinstance(settings.crop, str):
+        region_of(settings.crop, item.shape, name)
 
 
 def _check_route(parser: Parser, image: bool, depth: bool, settings: Settings) -> None:

@@ -19,8 +19,8 @@ from faceparse_jax.runtime import interrupts
 KINDS = ("labels.mkv", "overlay.mp4", "areas.csv")
 
 
-class Unreadable(InputError):
-    """A video that cannot be read, or not to its end."""
+class Unwritable(InputError):
+    """The files of a video cannot be written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +44,7 @@ class Video:
         seconds: how long the file says that it lasts; None where it does not.
         unit: of time, in seconds.
         rate: frames a second, on average.
+        aspect: width by height of a pixel, as the frames come; None where the file does not tell.
     """
 
     def __init__(self, path: pathlib.Path, container: Any):
@@ -60,7 +61,7 @@ class Video:
         """The frames, once.
 
         Raises:
-            Unreadable: a damaged file, frames of several sizes, or larger ones than
+            InputError: a damaged file, frames of several sizes, or larger ones than
                 `images.read.MAX_PIXELS`.
         """
         av = _av(self._path)
@@ -68,9 +69,10 @@ class Video:
         try:
             for frame in self._container.decode(self._stream):
                 check_pixels(frame.height, frame.width, str(self._path))
-                image = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+                turns = round(frame.rotation / 90)
+                image = np.rot90(frame.to_ndarray(format="rgb24"), turns)
                 if shape not in (None, image.shape):
-                    raise Unreadable(
+                    raise InputError(
                         str(self._path),
                         f"a frame of {image.shape[1]}x{image.shape[0]} pixels after others of "
                         f"{shape[1]}x{shape[0]}",
@@ -83,6 +85,8 @@ class Video:
                     ticks = round(number / self.rate / self.unit)
                 if not number:
                     first = ticks
+                    if turns % 2 and self.aspect:
+                        self.aspect = 1 / self.aspect
                 # Damaged files may go back in time, which no file can be written with.
                 last = max(ticks - first, last + 1)
                 yield Frame(np.ascontiguousarray(image), last)
@@ -116,8 +120,7 @@ def opened(path: pathlib.Path) -> Iterator[Video]:
     """A video to read from.
 
     Raises:
-        InputError: nothing here reads videos.
-        Unreadable: no video, a damaged one, or one without pictures.
+        InputError: no video, a damaged one, one without pictures, or nothing that reads videos.
     """
     av = _av(path)
     try:
@@ -178,7 +181,7 @@ class Writer:
             shown: the overlay.
 
         Raises:
-            InputError: it cannot be written.
+            Unwritable: a full disk, for example.
         """
         with self._told():
             if not self._streams:
@@ -204,7 +207,7 @@ class Writer:
         """Ends the files and gives them their names.
 
         Raises:
-            InputError: they cannot be written.
+            Unwritable: a full disk, for example.
         """
         with interrupts.held(), self._told():
             for container, stream in self._streams:
@@ -238,7 +241,7 @@ class Writer:
         try:
             yield
         except (self._av.FFmpegError, OSError) as error:
-            raise InputError(
+            raise Unwritable(
                 str(self._paths[0].parent),
                 getattr(error, "strerror", None) or str(error),
                 "a folder in which videos can be written",
@@ -247,17 +250,18 @@ class Writer:
 
 
 def _av(path: pathlib.Path) -> Any:
+    """PyAV. It is silent as it comes, and stays so: a thread of FFmpeg that passed a message on to
+    Python would wait for the thread that waits for it."""
     try:
         import av
     except ImportError as error:
         raise not_installed(str(path), error.name, "video") from error
-    av.logging.set_level(av.logging.PANIC)  # what is wrong is told once, in a sentence
     return av
 
 
-def _damaged(path: pathlib.Path, found: str, error: Exception | None = None) -> Unreadable:
+def _damaged(path: pathlib.Path, found: str, error: Exception | None = None) -> InputError:
     why = f" ({getattr(error, 'strerror', None) or error})" if error else ""
-    return Unreadable(
+    return InputError(
         str(path),
         found + why,
         "a video that can be decoded to its end",

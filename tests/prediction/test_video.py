@@ -168,6 +168,15 @@ def test_a_video_that_is_cut_is_parsed_as_far_as_it_goes_with_a_warning(parser, 
     ]
 
 
+def test_a_box_outside_of_a_video_is_told_with_what_else_cannot_be_parsed(parser, clip, tmp_path):
+    photo, out = tmp_path / "photo.png", tmp_path / "out"
+    Image.fromarray(bands(90, 90)[1]).save(photo)
+    with pytest.raises(Unparsed, match=r"1 of 2 inputs.*clip\.mp4: 30 x 40 pixels, of which"):
+        predict_files(parser, [photo, clip], None, out, Settings(crop=(50.0, 50.0, 80.0, 80.0)))
+    assert sorted(recorded(out)) == ["photo"]
+    assert not [name for name in names(out) if name.startswith("clip")]
+
+
 @pytest.mark.parametrize("ending", ["a stop", "a full disk", "damage"])
 def test_nothing_is_left_of_a_video_that_was_not_parsed_to_its_end(
     parser, clip, tmp_path, monkeypatch, ending
@@ -183,13 +192,13 @@ def test_nothing_is_left_of_a_video_that_was_not_parsed_to_its_end(
             elif ending == "a full disk":
                 monkeypatch.setattr(np, "bincount", full)
             else:
-                raise video.Unreadable("clip.mp4", "damage", "none", "mend it")
+                raise InputError("clip.mp4", "damage", "none", "mend it")
         add(self, *arguments)
 
     def full(*arguments, **more):
         raise OSError(28, "No space left on device")
 
-    wanted = {"a stop": Stopped, "a full disk": InputError, "damage": Unparsed}[ending]
+    wanted = {"a stop": Stopped, "a full disk": video.Unwritable, "damage": Unparsed}[ending]
     with monkeypatch.context() as patch:
         patch.setattr(video.Writer, "add", ends)
         with pytest.raises(wanted) as error:
