@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
 from faceparse_jax.errors import InputError
-from faceparse_jax.runtime import records
+from faceparse_jax.runtime import interrupts, records
 from faceparse_jax.runtime.provenance import code_version
 
 RECORD = "predictions.json"
@@ -80,8 +80,9 @@ def journaled(out: pathlib.Path) -> Iterator[Callable[[str, dict[str, Any]], Non
                 yield add
             finally:
                 whole = {"code_version": code_version(), "predictions": entries}
-                records.write(out / RECORD, header | whole)
-                path.unlink()
+                with interrupts.held():
+                    records.write(out / RECORD, header | whole)
+                    path.unlink()
     except OSError as error:
         raise InputError(
             str(path), str(error), "a file that can be written", "choose another --out"
