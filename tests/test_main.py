@@ -34,7 +34,7 @@ def test_modes_and_their_flags():
         "evaluate": ("checkpoint", "config", "out", *SEVERAL),
         "predict": (
             "image", "depth", "depth_kind", "depth_missing", "out", "checkpoint", "output",
-            "crop", "probabilities", "uncertainty", "strict",
+            "crop", "probabilities", "uncertainty", "scheme", "tta", "strict",
         ),
         "study": ("config",),
         "replay": ("config",),
@@ -84,6 +84,8 @@ def test_values_go_to_the_mode_by_name():
         "crop": "auto",
         "probabilities": False,
         "uncertainty": False,
+        "scheme": None,
+        "tta": False,
         "strict": False,
     }
     words = ("--checkpoint=last", "--output=rgb", "--probabilities", "--depth=d.png")

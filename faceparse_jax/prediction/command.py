@@ -38,7 +38,7 @@ PREDICT = Mode(
     "Parses photographs, depth maps or both with trained networks, and writes the label maps.",
     _predict,
     (
-        Flag("image", list, None, "Photographs, or folders of them."),
+        Flag("image", list, None, "Photographs, videos, or folders of photographs."),
         Flag("depth", str, None, "A depth map, or a folder of them."),
         Flag(
             "depth_kind",
