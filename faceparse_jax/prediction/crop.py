@@ -9,6 +9,8 @@ from faceparse_jax.images.resize import Shape
 from faceparse_jax.prediction.faces import Face
 from faceparse_jax.prediction.squares import Box, Square
 
+_LARGEST = 1e6  # pixels of a side of a picture
+
 Crop = str | tuple[float, float, float, float]
 """``auto``, ``none``, or x0, y0, x1 and y1 of a box in pixels."""
 
@@ -22,14 +24,19 @@ def checked(crop: Any, name: str = "crop") -> Crop:
     Raises:
         InputError: neither a word that is known nor four numbers that are the corners of a box.
     """
-    if crop in ("auto", "none"):
+    if isinstance(crop, str) and crop in ("auto", "none"):
         return crop
     try:
         words = crop.split(",") if isinstance(crop, str) else crop
         box = tuple(float(word) for word in words)
     except (TypeError, ValueError):
         box = ()
-    if len(box) != 4 or not all(map(math.isfinite, box)) or box[0] >= box[2] or box[1] >= box[3]:
+    if (
+        len(box) != 4
+        or not all(abs(side) < _LARGEST for side in box)
+        or box[0] >= box[2]
+        or box[1] >= box[3]
+    ):
         raise InputError(
             name,
             repr(crop),
@@ -46,7 +53,7 @@ def face_in(box: Sequence[float]) -> Face:
 
 
 def region_of(box: Sequence[float], shape: Shape, name: str = "crop") -> Box:
-    """The rows and columns of an input that lie in a box.
+    """The rows and columns of an input whose centres lie in a box.
 
     Args:
         name: what an error calls the input.
@@ -56,8 +63,10 @@ def region_of(box: Sequence[float], shape: Shape, name: str = "crop") -> Box:
     """
     height, width = shape
     x0, y0, x1, y1 = box
-    columns = slice(max(math.floor(x0), 0), min(math.ceil(x1), width))
-    rows = slice(max(math.floor(y0), 0), min(math.ceil(y1), height))
+    columns, rows = (
+        slice(max(math.ceil(a - 0.5), 0), min(math.ceil(b - 0.5), length))
+        for a, b, length in ((x0, x1, width), (y0, y1, height))
+    )
     if columns.start >= columns.stop or rows.start >= rows.stop:
         raise InputError(
             name,

@@ -151,10 +151,10 @@ def find_faces(
     elif len(faces) > 1 and min(face.square.side for face in faces) < _SMALL * whole.side:
         more = _apart(candidates(_windows(shape, 4)))
         new = [face for face in more if not any(_same(face, one) for one in faces)]
-        faces = _apart(faces + settled(_first_and_next(new)[0]))[:MOST]
+        faces = _apart(faces + settled(_first_and_next(new)[0]))
     if len(faces) == 1 and lies_as_trained(faces[0], whole):
         return None
-    return faces
+    return faces[:MOST]
 
 
 def _first_and_next(seen: Sequence[Face]) -> tuple[list[Square], list[Square]]:

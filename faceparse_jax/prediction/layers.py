@@ -65,7 +65,6 @@ class Layers:
         shape: of the input.
         close_only: which classes are those of a face's parts. They are not looked for outside of
             its square, where what seems to be one is none.
-        region: the part of the input that counts; all of it where None.
 
     Attributes:
         faces: as given.
@@ -82,7 +81,6 @@ class Layers:
         faces: Sequence[Face],
         shape: Shape,
         close_only: Bool[np.ndarray, " k"],
-        region: Box | None = None,
     ):
         self.faces, self._shape, self._close_only = tuple(faces), shape, close_only
         self.owner: UInt8[np.ndarray, "h w"] = np.zeros(shape, np.uint8)
@@ -90,7 +88,7 @@ class Layers:
         self._close: list[Float32[np.ndarray, "_ _"]] = []  # how much counts what is seen close by
         nearest = np.full(shape, np.inf, np.float32)
         for number, face in enumerate(faces, 1):
-            far, near = (region or face.square.grown(by).box(shape) for by in (self._FARTHER, 1.0))
+            far, near = (face.square.grown(by).box(shape) for by in (self._FARTHER, 1.0))
             distance = face.square.distance(far)
             own = (distance <= self._FARTHER / 2) & (distance < nearest[far])
             self.owner[far][own] = number
@@ -145,6 +143,32 @@ class Layers:
         total = self.plane(views.astype(np.float32))
         values = np.clip(np.round(total / np.where(there > 0, there, 1)), 1, 255)
         return np.where(there >= 0.5, values, 0).astype(np.uint8)
+
+
+class Part(Layers):
+    """A box of an input, which is seen close by; what lies round it is background.
+
+    Args:
+        face: whose square holds the box.
+        shape: of the input.
+        region: the box.
+        classes: of the networks.
+    """
+
+    def __init__(self, face: Face, shape: Shape, region: Box, classes: int):
+        super().__init__([], shape, np.zeros(classes, bool))
+        self.faces, self._region = (face,), region
+        self.owner[region] = 1
+
+    def views(self) -> list[Square]:
+        return [self.faces[0].square]
+
+    def plane(
+        self, views: Float32[np.ndarray, "1 s s"], outside: float = 0.0
+    ) -> Float32[np.ndarray, "h w"]:
+        plane = np.full(self._shape, outside, np.float32)
+        plane[self._region] = self.faces[0].square.plane(views[0], self._region)
+        return plane
 
 
 def _within(part: Box, box: Box) -> Box:

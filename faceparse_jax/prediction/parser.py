@@ -37,7 +37,7 @@ from faceparse_jax.prediction import items, sources
 from faceparse_jax.prediction.crop import Crop, checked, face_in, region_of
 from faceparse_jax.prediction.faces import Face, find_faces, of_face, to_parts
 from faceparse_jax.prediction.items import Item
-from faceparse_jax.prediction.layers import Layers, View, Whole
+from faceparse_jax.prediction.layers import Layers, Part, View, Whole
 
 OUTPUTS = tuple(preferred(ROUTES))
 """Routes to a label map; the answer is the first one that input and networks allow."""
@@ -149,7 +149,7 @@ class Parser:
         depth_kind: str = "benchmark",
         depth_missing: int | float | None = None,
         uncertainty: bool = False,
-        crop: str | Sequence[int | float] = "auto",
+        crop: Any = "auto",
         tta: bool = False,
         scheme: str | None = None,
     ) -> Result | list[Result]:
@@ -221,7 +221,7 @@ class Parser:
         output: str | None = None,
         probabilities: bool = False,
         uncertainty: bool = False,
-        crop: str | Sequence[int | float] = "auto",
+        crop: Any = "auto",
         tta: bool = False,
         scheme: str | None = None,
     ) -> Iterator[Result]:
@@ -230,7 +230,7 @@ class Parser:
         for finish in self.answers(seen, output, probabilities, uncertainty, tta, scheme):
             yield finish()
 
-    def seen(self, item: Item, crop: str | Sequence[int | float] = "auto") -> Seen:
+    def seen(self, item: Item, crop: Any = "auto") -> Seen:
         """What `answers` takes: an item, in which faces were looked for if need be.
 
         Raises:
@@ -340,9 +340,17 @@ class Parser:
         label, confidence, kept = decide(planes, item.shape, classes if probabilities else 0)
         warnings = item.warnings + of.warnings
         if "rgb" in out and item.depth_kind and route != "rgb":
-            face = of.seen(np.argmax(out["rgb"][0], axis=-1))
-            depth = of.seen(out["depth map"][0])
-            warnings += items.doubts_by_face(face, depth, self.scheme, item.depth_kind)
+            doubts = [
+                doubt
+                for view in range(0, len(out["rgb"]), 2)  # every other one is from farther away
+                for doubt in items.doubts_by_face(
+                    of.seen(np.argmax(out["rgb"][view], axis=-1)),
+                    of.seen(out["depth map"][view]),
+                    self.scheme,
+                    item.depth_kind,
+                )
+            ]
+            warnings += tuple(dict.fromkeys(doubts))
         return Result(
             label,
             confidence,
@@ -366,7 +374,7 @@ class Parser:
         """
         if not isinstance(crop, str):
             region = region_of(crop, item.shape)
-            return Layers([face_in(crop)], item.shape, self._close_only, region)
+            return Part(face_in(crop), item.shape, region, self.scheme.num_classes)
         if crop == "none" or item.image is None or self._parts is None:
             return Whole(item.shape, self._size)
         faces = self.find(item.image)

@@ -22,7 +22,7 @@ ELLIPSES = {
     "l_brow": (0.126, -0.086, 0.07, 0.02),
     "nose": (-0.002, 0.077, 0.06, 0.11),
     "u_lip": (0.0, 0.235, 0.09, 0.03),
-    "l_lip": (0.0, 0.265, 0.07, 0.03),
+    "l_lip": (0.0, 0.285, 0.07, 0.03),
 }
 
 
@@ -75,6 +75,10 @@ def test_a_face_is_found_where_it_lies_and_parsed_as_in_training(parser, square)
     assert not result.warnings
     sure = far_from_edges(label, 2 + round(2 * square.side / SIZE))
     np.testing.assert_array_equal(result.label[sure], label[sure])
+    for name, (right, below, *_) in ELLIPSES.items():
+        x, y = square.point(right, below)
+        if name not in ("hair", "skin") and 0 <= x < label.shape[1]:
+            assert result.label[int(y), int(x)] == ID[name], name
     np.testing.assert_array_equal(result.face_map, result.label > 0)
     np.testing.assert_allclose(result.probabilities.sum(-1), 1, atol=2e-3)
 
@@ -159,6 +163,15 @@ def test_a_box_is_parsed_alone(parser, crop):
     np.testing.assert_array_equal(result.label[sure], label[sure])
 
 
+def test_the_border_of_a_box_may_cut_a_face(parser):
+    photo = np.broadcast_to(COLOURS[ID["skin"]], (100, 100, 3))
+    for crop in ((0, 0, 100, 100), (20, 30, 60, 90), np.array([20, 30, 60, 90])):
+        label = parser(photo, output="rgb", crop=crop).label
+        inside = np.zeros(label.shape, bool)
+        inside[crop[1] : crop[3], crop[0] : crop[2]] = True
+        np.testing.assert_array_equal(label, np.where(inside, ID["skin"], 0))
+
+
 @pytest.mark.parametrize(
     ("crop", "says"),
     [
@@ -166,6 +179,8 @@ def test_a_box_is_parsed_alone(parser, crop):
         ("1,2,3", "auto, none, or x0,y0,x1,y1"),
         ("9,2,3,8", "x0 < x1"),
         ("0,0,nan,8", "x0 < x1"),
+        ("1.6,2,2.4,9", "of which the box 1.6,2,2.4,9 has none"),
+        ("-1e308,0,1e308,9", "x0 < x1"),
         ((400, 0, 500, 90), "60 x 40 pixels, of which the box 400,0,500,90 has none"),
     ],
 )

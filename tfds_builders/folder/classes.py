@@ -95,6 +95,8 @@ def _scheme(
     names = list(classes)
     sided = _mirror_pairs(names, pairs)
     prefix_of_subject = any(left.startswith("l_") for left, _ in sided)
+    if prefix_of_subject and "left" not in settings and any(n.startswith("left_") for n in names):
+        raise ValueError("l_ and left_ without a line left = subject or left = viewer")
     return labels.Scheme(
         name=name,
         classes=tuple(names),
