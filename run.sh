@@ -107,7 +107,7 @@ demo() {
   say_and_run "$python" -m faceparse_jax.main --mode evaluate --workdir "$out/run"
   say_and_run "$python" -m faceparse_jax.data.synthetic.export --out "$out/heads" --count 4
   say_and_run "$python" -m faceparse_jax.main --mode predict --workdir "$out/run" \
-    --image "$out/heads/images" --out "$out/parsed"
+    --image "$out/heads/images" --crop none --out "$out/parsed"
   say_and_run "$python" -m faceparse_jax.main --mode predict --image docs/portraits --out "$out/portraits"
   cp "$out/run/evaluation/test_best.png" "$out/contact_sheet.png"
   cat <<EOF
