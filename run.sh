@@ -77,7 +77,7 @@ install() { install_into "$venv" 13 requirements.txt constraints.txt pyproject.t
 lock() {
   make_venv "$venv" 13
   # Without the constraints, which this replaces.
-  quietly "$python" -m pip install --quiet --disable-pip-version-check -e '.[bucket,data,export,study,test]'
+  quietly "$python" -m pip install --quiet --disable-pip-version-check -e '.[bucket,data,study,test]'
   {
     echo "# Exact versions of all that pyproject.toml asks for and brings along, with its extras;"
     echo "# written by ./run.sh lock from the environment."

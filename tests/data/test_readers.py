@@ -19,6 +19,7 @@ from faceparse_jax.errors import InputError
 from faceparse_jax.images.normalise import OUTSIDE
 from faceparse_jax.images.resize import in_square, inside, resize_label
 from faceparse_jax.prediction.items import Item
+from faceparse_jax.prediction.layers import Whole
 from tests.support.dummy_archives import LAPA_SPLITS, SHAPES, lapa
 from tests.support.known_parser import make_parser
 from tests.support.places import ROOT
@@ -177,7 +178,8 @@ def test_training_evaluation_and_prediction_see_the_same_pixels(faces, size):
             photo = images.read_image(root / f"images/{name}.jpg")
             depth = images.read_depth(faces / f"manual/LaPa-D/train/{name}.png")
             label = images.read_label(root / f"labels/{name}.png")
-            fitted = prediction._arrays([Item(photo, depth)])
+            item = Item(photo, depth)
+            fitted = prediction._arrays([(item, Whole(item.shape, size))])
             expected = {
                 "image": fitted["image"][0],
                 "depth": fitted["depth"][0],

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import importlib.util
 import json
 import subprocess
 import sys
@@ -22,6 +23,10 @@ from faceparse_jax.runtime import forms
 from tests.support.places import ROOT
 
 SIDE = 64
+NEEDED = ("ai_edge_litert", "onnx", "onnxruntime", "tf2onnx")
+converters = pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, NEEDED)), reason="the extra 'export' is not installed"
+)
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +90,7 @@ def test_stablehlo_takes_pictures_of_any_size_and_needs_jax_alone(networks, tmp_
     assert "background" in done.stdout
 
 
+@converters
 def test_onnx_of_both_parsers_on_both_inputs(tmp_path):
     record, card, data = written(tmp_path / "program.onnx", input="both")
     check(record, card, data, ["image", "depth"], "fusion")
@@ -100,6 +106,7 @@ def test_onnx_of_both_parsers_on_both_inputs(tmp_path):
     np.testing.assert_allclose(said["probabilities"].sum(-1), 1, atol=1e-5)
 
 
+@converters
 def test_tflite_for_phones_has_nothing_that_their_gpus_refuse(tmp_path):
     record, card, data = written(tmp_path / "program.tflite", output="rgb", phone=True)
     check(record, card, data, ["image"], "rgb")
@@ -111,6 +118,7 @@ def test_tflite_for_phones_has_nothing_that_their_gpus_refuse(tmp_path):
     assert axes <= 4
 
 
+@converters
 def test_tflite_of_depth_has_them_where_no_phone_is_asked_for(tmp_path):
     record, card, data = written(tmp_path / "program.tflite", input="depth")
     check(record, card, data, ["depth"], "depth")
@@ -195,6 +203,7 @@ def test_what_a_converter_refuses_is_told_in_a_sentence(networks, tmp_path, monk
     assert "\n" not in str(told.value)
 
 
+@converters
 def test_a_missing_module_is_told_with_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(InputError, match=r"no module onnxruntime.*faceparse_jax\[export\]"):

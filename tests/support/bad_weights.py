@@ -151,5 +151,5 @@ CASES = [
           *IMPORT[:2], "--out={folder}/a.pth/parser.safetensors"),
     _open("predict", "--image={folder}/a.png", "--out={folder}/out"),
     _open("evaluate", "--out={folder}/out"),
-    _open("pack", "--out={folder}/packed.safetensors"),
+    _open("export", "--format=safetensors", "--out={folder}/packed.safetensors"),
 ]  # fmt: skip
